@@ -1,0 +1,459 @@
+"""The errors: `StatusError`, and one subclass for each status code.
+
+One hierarchy serves everywhere: raised on servers, caught in callers, in sync and in aio. gRPC for Python calls the
+message of a status its *details*; here `message` is the message, and details are google.rpc's error details. The
+methods that gRPC defines (`code()`, `details()`, …) keep gRPC's meaning.
+"""
+
+from __future__ import annotations
+
+import enum
+import secrets
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from faultwire.v1 import errors_pb2
+from grpc_faultwire.category import Category, Fault, RetryScope, Severity, meaning
+from grpc_faultwire.declaration import METADATA_KEY, Declaration, check_domain, check_reason, check_retry_delay
+from grpc_faultwire.details import Details, duration, seconds
+from grpc_faultwire.finished import FinishedCall
+from grpc_faultwire.redaction import encodable, escaped
+
+M = TypeVar("M", bound=Message)
+
+
+class Origin(enum.Enum):
+    """Where an error came from."""
+
+    RAISED = "raised"
+    """Raised by code in this process."""
+    REMOTE = "remote"
+    """Received, and it bears error details: its server said it."""
+    LOCAL = "local"
+    """Made here by a policy of a wrapped channel: an open circuit, an exhausted deadline."""
+    UNKNOWN = "unknown"
+    """Received without details: gRPC's core, a proxy or a plain server. These cannot be told apart."""
+
+
+_classes: dict[grpc.StatusCode, type[StatusError]] = {}
+_declared: dict[tuple[str, str], type[StatusError]] = {}
+
+
+class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # the two worlds' metadata types differ
+    """An RPC that ended with a status other than OK. Raise a subclass, such as `NotFound`.
+
+    Args:
+        message: for the developer of the caller, in English. It leaves the server as it is, but for what looks like a
+            secret. None: what the class's declaration or the code says.
+        reason: why, in UPPER_SNAKE_CASE, for programs to decide by. None: the declaration's, or the code's name.
+        domain: where the reason is defined. None: the declaration's, or the full name of the service being called.
+        metadata: what the message says, for programs. Keys that nobody declared do not leave a server.
+        error_details: protobuf messages, each type at most once (AIP-193); google.rpc.error_details_pb2 has the
+            standard ones.
+        retry_delay: seconds that a caller should wait at least before it tries again. None: not said.
+        retry_scope: what may be tried again. None: what the declaration or the code says.
+        category: what kind of failure it is. None: what the declaration or the code says.
+        severity: how loudly a server reports it. None: what the declaration or the category says.
+        causes: errors that led to this one; ``raise … from`` adds one. Only StatusErrors of this process travel.
+
+    Raises:
+        TypeError: the class has no code, as StatusError itself.
+        ValueError: a reason, domain, metadata key, delay or detail that breaks its rule.
+    """
+
+    status_code: ClassVar[grpc.StatusCode]
+    """The code of every error of this class."""
+    declaration: ClassVar[Declaration | None] = None
+    """What a catalogue says of this class. Setting it registers the class for its domain and reason."""
+
+    origin: Origin = Origin.RAISED
+    attempts: Sequence[Any] = ()
+    """The attempts of a retried call, as plain records, the last one last."""
+    anomalies: Sequence[str] = ()
+    """What was odd about the trailers that this error was decoded from."""
+    recovered: bool = False
+    """Whether gRPC's core had replaced this status as too large, and it was restored from its details."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "declaration" in cls.__dict__ and cls.declaration is not None:
+            _register(cls, cls.declaration)
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        reason: str | None = None,
+        domain: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+        error_details: Iterable[Message] = (),
+        retry_delay: float | None = None,
+        retry_scope: RetryScope | None = None,
+        category: Category | None = None,
+        severity: Severity | None = None,
+        causes: Iterable[StatusError] = (),
+    ) -> None:
+        if not hasattr(self, "status_code"):
+            raise TypeError(f"{type(self).__name__} has no status code: raise a subclass, such as NotFound")
+        given = Details.of(error_details)
+        _check_unique(given)
+        declaration = self.declaration
+        if declaration is not None:
+            reason, domain = reason or declaration.reason, domain or declaration.domain
+            retry_delay = declaration.retry_delay if retry_delay is None else retry_delay
+        info = given.find(error_details_pb2.ErrorInfo)
+        if info is not None:
+            reason, domain, metadata = reason or info.reason, domain or info.domain, metadata or info.metadata
+        retry = given.find(error_details_pb2.RetryInfo)
+        if retry is not None and retry_delay is None:
+            retry_delay = seconds(retry.retry_delay)
+        if reason is not None:
+            check_reason(reason)
+        if domain:
+            check_domain(domain)
+        check_retry_delay(retry_delay)
+        texts = {key: encodable(str(value)) for key, value in (metadata or {}).items()}
+        for key in texts:
+            if not METADATA_KEY.fullmatch(key):
+                raise ValueError(f"metadata key {key!r} does not match {METADATA_KEY.pattern} (google.rpc.ErrorInfo)")
+        if message is None:
+            message = declaration.render(texts) if declaration is not None else ""
+        super().__init__(self.status_code, None, None, encodable(message), "")
+        self._reason = reason
+        self._domain = domain or None
+        self._metadata = texts
+        self._given = given
+        self._retry_delay = retry_delay
+        self._retry_scope = retry_scope
+        self._category = category
+        self._severity = severity
+        self._causes = tuple(causes)
+
+    @classmethod
+    def _received(cls, message: str, details: Details, state: Mapping[str, Any]) -> Self:
+        """Make an error from what was decoded; a subclass's own constructor is not asked."""
+        error = cls.__new__(cls)
+        grpc.aio.AioRpcError.__init__(error, cls.status_code, None, None, message, "")
+        error._all = details
+        error.__dict__.update(state)
+        return error
+
+    # What the error says.
+
+    _code: grpc.StatusCode
+    _details: str | None
+    _reason: str | None = None
+    _domain: str | None = None
+    _metadata: Mapping[str, str] = types.MappingProxyType({})
+    _retry_delay: float | None = None
+    _retry_scope: RetryScope | None = None
+    _category: Category | None = None
+    _severity: Severity | None = None
+    _causes: tuple[StatusError, ...] = ()
+    _error_id: str | None = None
+    _given: Details = Details(())
+    _all: Details | None = None
+
+    @property
+    def message(self) -> str:
+        """What happened, for people; grpc calls it details()."""
+        return self._details or ""
+
+    @property
+    def reason(self) -> str:
+        """Why, for programs: ErrorInfo's reason, or the code's name."""
+        return self._reason or self._code.name
+
+    @property
+    def domain(self) -> str | None:
+        """Where the reason is defined. None: not said yet (a server adds the service's full name)."""
+        return self._domain
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """ErrorInfo's metadata."""
+        return types.MappingProxyType(dict(self._metadata))
+
+    @property
+    def category(self) -> Category:
+        """What kind of failure it is."""
+        if self._category is not None:
+            return self._category
+        if self.declaration is not None and self.declaration.category is not None:
+            return self.declaration.category
+        if self.origin is Origin.UNKNOWN and self._code is grpc.StatusCode.UNAVAILABLE:
+            return Category.TRANSPORT
+        return meaning(_number(self._code)).category
+
+    @property
+    def severity(self) -> Severity:
+        """How loudly a server reports it."""
+        declared = self.declaration.severity if self.declaration is not None else None
+        return self._severity or declared or self.category.severity
+
+    @property
+    def fault(self) -> Fault:
+        """Whose fault it was."""
+        return self.category.fault
+
+    @property
+    def retry_scope(self) -> RetryScope:
+        """What may be tried again: as the error says, else as its code means."""
+        return self.declared_retry_scope or meaning(_number(self._code)).retry_scope
+
+    @property
+    def declared_retry_scope(self) -> RetryScope | None:
+        """The retry scope if the error or its declaration says one; None where only its code speaks."""
+        return self._retry_scope or (self.declaration.retry_scope if self.declaration is not None else None)
+
+    @property
+    def retry_delay(self) -> float | None:
+        """Seconds that a caller should wait at least before it tries again (RetryInfo). None: not said."""
+        return self._retry_delay
+
+    @property
+    def error_id(self) -> str:
+        """128 random bits in hexadecimal that find this error in its server's log; "" if its server gave none."""
+        if self._error_id is None:
+            self._error_id = secrets.token_hex(16) if self.origin in (Origin.RAISED, Origin.LOCAL) else ""
+        return self._error_id
+
+    @property
+    def causes(self) -> tuple[StatusError, ...]:
+        """The StatusErrors that led to this one, ``__cause__`` first. A received error's are in its `report`."""
+        cause = self.__cause__
+        direct = (cause,) if isinstance(cause, StatusError) else ()
+        return direct + tuple(other for other in self._causes if other is not cause)
+
+    @property
+    def error_details(self) -> tuple[Message, ...]:
+        """All details, in order; those of unknown types as Any, whole."""
+        return tuple(self._composed())
+
+    @property
+    def report(self) -> errors_pb2.ErrorReport | None:
+        """What the server added to the standard details; None if it did not."""
+        return self.find(errors_pb2.ErrorReport)
+
+    @property
+    def batch(self) -> errors_pb2.BatchReport | None:
+        """Which items of a batch failed; None if this is no batch's error."""
+        return self.find(errors_pb2.BatchReport)
+
+    @property
+    def status(self) -> status_pb2.Status:
+        """The google.rpc.Status: for a received error what was received, else what would be sent but for redaction."""
+        return status_pb2.Status(
+            code=_number(self._code), message=encodable(self.message), details=self._composed().packed
+        )
+
+    def find(self, kind: type[M]) -> M | None:
+        """Return the first detail of this type, or None.
+
+        Args:
+            kind: a protobuf message class, such as google.rpc's BadRequest.
+        """
+        return self._composed().find(kind)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with other constructor arguments, and the same id, cause, traceback and origin.
+
+        Args:
+            changes: arguments of the constructor.
+        """
+        arguments: dict[str, Any] = {
+            "message": self.message,
+            "reason": self._reason,
+            "domain": self._domain,
+            "metadata": self._metadata,
+            "error_details": list(self._given),
+            "retry_delay": self._retry_delay,
+            "retry_scope": self._retry_scope,
+            "category": self._category,
+            "severity": self._severity,
+            "causes": self._causes,
+        } | changes
+        for kind, argument in ((error_details_pb2.ErrorInfo, "metadata"), (error_details_pb2.RetryInfo, "retry_delay")):
+            if argument in changes or kind is error_details_pb2.ErrorInfo:
+                arguments["error_details"] = [one for one in arguments["error_details"] if not isinstance(one, kind)]
+        copy = type(self).__new__(type(self))
+        StatusError.__init__(copy, **arguments)
+        copy.origin, copy._error_id = self.origin, self.error_id
+        copy.__cause__, copy.__context__ = self.__cause__, self.__context__
+        return copy.with_traceback(self.__traceback__)
+
+    def _composed(self) -> Details:
+        if self._all is None:
+            own: list[Message] = [
+                error_details_pb2.ErrorInfo(reason=self.reason, domain=self._domain or "", metadata=self._metadata)
+            ]
+            if self._retry_delay is not None:
+                own.append(error_details_pb2.RetryInfo(retry_delay=duration(self._retry_delay)))
+            kinds = (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo)
+            self._all = Details.of([*own, *(one for one in self._given if not isinstance(one, kinds))])
+        return self._all
+
+    # Printing, copying, pickling.
+
+    def __str__(self) -> str:
+        name = f"{self._domain}/{self._reason}" if self._domain and self._reason else self._reason
+        parts = [f"{self._code.name}: {self.message}" if self.message else self._code.name]
+        if name and name != self._code.name:
+            parts.append(f"[{name}]")
+        if self._error_id:
+            parts.append(f"(error id {self._error_id})")
+        return escaped(" ".join(parts))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), dict(self.__dict__))
+
+
+def _rebuild(cls: type[StatusError], state: dict[str, Any]) -> StatusError:
+    error = cls.__new__(cls)
+    error.__dict__.update(state)
+    return error
+
+
+def _number(code: grpc.StatusCode) -> int:
+    number: int = code.value[0]
+    return number
+
+
+def _check_unique(details: Details) -> None:
+    urls = [packed.type_url for packed in details.packed]
+    twice = {url for url in urls if urls.count(url) > 1}
+    if twice:
+        raise ValueError(f"error_details has a type more than once (AIP-193 allows one): {sorted(twice)}")
+
+
+def _register(cls: type[StatusError], declaration: Declaration) -> None:
+    if getattr(cls, "status_code", None) is None or cls.status_code.name != declaration.code:
+        raise TypeError(f"{cls.__name__} declares {declaration.code}, so it must be a subclass of that code's class")
+    key = declaration.domain, declaration.reason
+    known = _declared.setdefault(key, cls)
+    if known is not cls:
+        if known.declaration != declaration:
+            raise ValueError(f"{declaration.domain}/{declaration.reason} is declared twice, and not alike: {known!r}")
+        _declared[key] = cls
+
+
+def error_class(code: grpc.StatusCode, domain: str | None = None, reason: str | None = None) -> type[StatusError]:
+    """Return the class declared for (domain, reason) if it has this code, else the class of the code.
+
+    Args:
+        code: any status code but OK; OK gives the class of UNKNOWN.
+        domain: ErrorInfo's domain.
+        reason: ErrorInfo's reason.
+    """
+    declared = _declared.get((domain, reason)) if domain and reason else None
+    if declared is not None and declared.status_code is code:
+        return declared
+    return _classes.get(code, Unknown)
+
+
+class Cancelled(StatusError):
+    """The operation was cancelled, typically by the caller."""
+
+    status_code = grpc.StatusCode.CANCELLED
+
+
+class Unknown(StatusError):
+    """An error of unknown nature, or one from another world whose code means nothing here."""
+
+    status_code = grpc.StatusCode.UNKNOWN
+
+
+class InvalidArgument(StatusError):
+    """The request is wrong whatever the state of the system."""
+
+    status_code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class DeadlineExceeded(StatusError):
+    """The deadline expired before the operation completed; it may have completed all the same."""
+
+    status_code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class NotFound(StatusError):
+    """Something that was asked for does not exist."""
+
+    status_code = grpc.StatusCode.NOT_FOUND
+
+
+class AlreadyExists(StatusError):
+    """What should be made exists already."""
+
+    status_code = grpc.StatusCode.ALREADY_EXISTS
+
+
+class PermissionDenied(StatusError):
+    """The caller is known, and may not do this. Check it before existence (AIP-193)."""
+
+    status_code = grpc.StatusCode.PERMISSION_DENIED
+
+
+class ResourceExhausted(StatusError):
+    """A quota is used up, or some space is full."""
+
+    status_code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class FailedPrecondition(StatusError):
+    """The system is not in the state that this needs; do not retry until it has been mended."""
+
+    status_code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class Aborted(StatusError):
+    """The operation was aborted, typically by a conflict; retry the whole operation, not the call."""
+
+    status_code = grpc.StatusCode.ABORTED
+
+
+class OutOfRange(StatusError):
+    """The operation went past the valid range; the state of the system may make it valid later."""
+
+    status_code = grpc.StatusCode.OUT_OF_RANGE
+
+
+class Unimplemented(StatusError):
+    """The operation is not implemented, or not enabled."""
+
+    status_code = grpc.StatusCode.UNIMPLEMENTED
+
+
+class Internal(StatusError):
+    """An invariant is broken: something is wrong with the server."""
+
+    status_code = grpc.StatusCode.INTERNAL
+
+
+class Unavailable(StatusError):
+    """The service cannot answer just now; a retry with backoff may succeed."""
+
+    status_code = grpc.StatusCode.UNAVAILABLE
+
+
+class DataLoss(StatusError):
+    """Data are lost or corrupted beyond recovery."""
+
+    status_code = grpc.StatusCode.DATA_LOSS
+
+
+class Unauthenticated(StatusError):
+    """The request has no valid credentials."""
+
+    status_code = grpc.StatusCode.UNAUTHENTICATED
+
+
+_classes.update({cls.status_code: cls for cls in StatusError.__subclasses__()})
