@@ -148,6 +148,9 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
 
     _code: grpc.StatusCode
     _details: str | None
+    _initial_metadata: Any
+    _trailing_metadata: Any
+    _debug_error_string: str | None
     _reason: str | None = None
     _domain: str | None = None
     _metadata: Mapping[str, str] = types.MappingProxyType({})
@@ -314,13 +317,19 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         return f"<{type(self).__name__} {self}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), dict(self.__dict__))
+        # The metadata of grpc's sync calls are tuples of a class that pickle cannot find.
+        metadata = {name: _plain(self.__dict__.get(name)) for name in ("_initial_metadata", "_trailing_metadata")}
+        return _rebuild, (type(self), self.__dict__ | metadata)
 
 
 def _rebuild(cls: type[StatusError], state: dict[str, Any]) -> StatusError:
     error = cls.__new__(cls)
     error.__dict__.update(state)
     return error
+
+
+def _plain(metadata: Any) -> Any:
+    return tuple((key, value) for key, value in metadata) if isinstance(metadata, tuple) else metadata
 
 
 def _number(code: grpc.StatusCode) -> int:

@@ -79,8 +79,8 @@ class CallInfo:
 
 
 How = Literal["done", "refused", "cancelled", "abandoned", "failed"]
-"""How a call ended: it ran to its status; a policy refused to send it; its caller cancelled it; its caller dropped it; it
-failed before any status (a serializer that raised)."""
+"""How a call ended: it ran to its status; a policy refused to send it; its caller cancelled it; its caller dropped it;
+it failed before any status (a serializer that raised)."""
 
 
 @dataclass(slots=True, kw_only=True)
