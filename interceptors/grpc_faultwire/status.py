@@ -6,17 +6,24 @@ trailer that contradicts them, and the contradiction is kept in the error's `ano
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 from faultwire.v1 import errors_pb2
 from grpc_faultwire.category import Category, RetryScope, Severity
-from grpc_faultwire.details import Details, seconds
+from grpc_faultwire.declaration import MAX_DOMAIN
+from grpc_faultwire.details import Details, duration, seconds
 from grpc_faultwire.errors import Origin, StatusError, error_class
+from grpc_faultwire.redaction import Redactor
+from grpc_faultwire.truncation import BUDGET, Draft, Trailer, fit
 
 DETAILS_KEY = "grpc-status-details-bin"
 """The trailer that carries a google.rpc.Status."""
@@ -26,8 +33,191 @@ PUSHBACK_KEY = "grpc-retry-pushback-ms"
 MAX_STATUS_BYTES = 1 << 20
 """A details trailer larger than this is not read; the default transport allows 16 KiB."""
 
+MAX_CAUSES = 32
+"""How many causes of an error travel at the most."""
+PUSHBACK_JITTER = 0.2
+"""A pushback is up to so much longer than the retry delay, or all who were refused together return together."""
+
+_TRAILER_KEY = re.compile(r"[0-9a-z_.-]+")
+_TRAILER_TEXT = re.compile(r"[\x20-\x7e]*")
+_MAX_PUSHBACK = 2**31 - 1
+_OWN_KINDS = (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, errors_pb2.ErrorReport)
 _OVERSIZE = "received metadata size exceeds"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a server answers for an error.
+
+    Attributes:
+        code: of the RPC.
+        message: of the RPC, without secrets.
+        trailers: the user's own and ours.
+        dropped: what did not fit (see truncation.py).
+        undeclared: keys of the error's metadata that nobody declared, and that did not leave.
+    """
+
+    code: grpc.StatusCode
+    message: str
+    trailers: tuple[Trailer, ...]
+    dropped: tuple[str, ...] = ()
+    undeclared: tuple[str, ...] = ()
+
+
+def encode(
+    error: StatusError,
+    *,
+    service: str,
+    method: str,
+    redactor: Redactor,
+    now: float,
+    jitter: float = 0.0,
+    domain: str = "",
+    trailers: Iterable[Trailer] = (),
+    stack: Sequence[str] = (),
+    remaining: float | None = None,
+    budget: int = BUDGET,
+) -> Reply:
+    """Make what a server answers for an error: redacted, within the size budget, with exactly one details trailer.
+
+    Args:
+        error: what to send.
+        service: full name of the service that failed.
+        method: the method that failed.
+        redactor: decides what may leave.
+        now: seconds since the epoch.
+        jitter: a random number from 0 up to 1.
+        domain: for errors without one; the service's name if empty.
+        trailers: the user's own.
+        stack: lines of a stack trace that may be shown; empty: none.
+        remaining: seconds until the caller's deadline; None: no deadline.
+        budget: bytes for message and details as they travel.
+    """
+    metadata, undeclared = _declared_metadata(error, redactor)
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason[:63], domain=(error.domain or domain or service)[:MAX_DOMAIN], metadata=metadata
+    )
+    delay = error.retry_delay
+    draft = Draft(
+        code=error.code().value[0],
+        message=redactor.text(error.message),
+        info=info,
+        retry=None if delay is None else error_details_pb2.RetryInfo(retry_delay=duration(delay)),
+        report=_report(error, service, method, redactor, now),
+        details=_details(error, redactor, stack),
+        trailers=_sendable(trailers),
+    )
+    fit(draft, budget)
+    return Reply(
+        code=error.code(),
+        message=draft.message,
+        trailers=(
+            *draft.trailers,
+            *rpc_status.to_status(draft.status()).trailing_metadata,
+            *_pushback(error, remaining, jitter),
+        ),
+        dropped=tuple(draft.report.truncation.dropped),
+        undeclared=undeclared,
+    )
+
+
+def _declared_metadata(error: StatusError, redactor: Redactor) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    declaration = error.declaration
+    keys = {key.key: key for key in declaration.metadata} if declaration is not None else {}
+    kept, undeclared = {}, []
+    for name, value in error.metadata.items():
+        key = keys.get(name)
+        if key is None and (declaration is not None or name not in redactor.metadata_keys):
+            undeclared.append(name)
+        elif key is None or key.sensitivity is None:
+            kept[name] = redactor.value(name, value)
+        elif key.public:
+            # Its owner has said that this name holds no secret; what looks like one is still taken out.
+            kept[name] = redactor.text(value)
+    return kept, tuple(undeclared)
+
+
+def _report(error: StatusError, service: str, method: str, redactor: Redactor, now: float) -> errors_pb2.ErrorReport:
+    report = errors_pb2.ErrorReport(
+        error_id=error.error_id,
+        category=error.category.value,  # type: ignore[arg-type]  # the numbers are the proto's
+        severity=error.severity.value,  # type: ignore[arg-type]  # the numbers are the proto's
+        occurred_at=Timestamp(seconds=int(now), nanos=int(now % 1 * 1e9)),
+        service=service,
+        method=method,
+        causes=_causes(error, redactor),
+    )
+    if error.declared_retry_scope is not None:
+        report.retry.scope = error.declared_retry_scope.value  # type: ignore[assignment]  # the numbers are the proto's
+    if error.retry_delay is not None:
+        report.retry.delay.CopyFrom(duration(error.retry_delay))
+    return report
+
+
+def _causes(error: StatusError, redactor: Redactor) -> list[errors_pb2.Cause]:
+    causes: list[errors_pb2.Cause] = []
+    seen = {id(error)}
+    level = [(-1, cause) for cause in error.causes]
+    while level and len(causes) < MAX_CAUSES:
+        following: list[tuple[int, StatusError]] = []
+        for parent, cause in level:
+            # Only what was raised here travels: what others said is theirs.
+            if id(cause) not in seen and cause.origin is Origin.RAISED and len(causes) < MAX_CAUSES:
+                seen.add(id(cause))
+                following.extend((len(causes), child) for child in cause.causes)
+                causes.append(_cause(parent, cause, redactor))
+        level = following
+    return causes
+
+
+def _cause(parent: int, cause: StatusError, redactor: Redactor) -> errors_pb2.Cause:
+    return errors_pb2.Cause(
+        parent=parent,
+        code=cause.code().value[0],
+        message=redactor.text(cause.message),
+        reason=cause.reason,
+        domain=cause.domain or "",
+        category=cause.category.value,  # type: ignore[arg-type]  # the numbers are the proto's
+    )
+
+
+def _details(error: StatusError, redactor: Redactor, stack: Sequence[str]) -> list[Message]:
+    given = (redactor.detail(one) for one in error.error_details if not isinstance(one, _OWN_KINDS))
+    # Any other DebugInfo would be a way round the exposure of stacks.
+    kept = [one for one in given if one is not None and not isinstance(one, error_details_pb2.DebugInfo)]
+    if not any(isinstance(one, error_details_pb2.RequestInfo) for one in kept):
+        kept.append(error_details_pb2.RequestInfo(request_id=error.error_id))
+    if stack:
+        kept.append(error_details_pb2.DebugInfo(stack_entries=stack))
+    return kept
+
+
+def _sendable(trailers: Iterable[Trailer]) -> list[Trailer]:
+    return [(key, value) for key, value in trailers if key != DETAILS_KEY and valid_trailer(key, value)]
+
+
+def valid_trailer(key: str, value: str | bytes) -> bool:
+    """Tell whether a trailer can travel. One that cannot makes gRPC's core replace the whole status."""
+    if not isinstance(key, str) or not _TRAILER_KEY.fullmatch(key):
+        return False
+    if key.endswith("-bin"):
+        return isinstance(value, bytes)
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    return isinstance(text, str) and _TRAILER_TEXT.fullmatch(text) is not None
+
+
+def _pushback(error: StatusError, remaining: float | None, jitter: float) -> tuple[Trailer, ...]:
+    scope, delay = error.declared_retry_scope, error.retry_delay
+    if scope is not None and scope is not RetryScope.REQUEST:
+        return ((PUSHBACK_KEY, "-1"),)
+    if delay is None:
+        return ()
+    if remaining is not None and delay > remaining:
+        return ((PUSHBACK_KEY, "-1"),)
+    milliseconds = round(delay * 1000 * (1 + PUSHBACK_JITTER * jitter))
+    # A 0 makes some releases of gRPC's core wait for ever.
+    return ((PUSHBACK_KEY, str(min(max(1, milliseconds), _MAX_PUSHBACK))),)
 
 
 def decode(
