@@ -7,6 +7,7 @@ run time. Enums of any descriptor pool can be read.
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -25,7 +26,8 @@ class Catalogue:
     """The errors that one service declares, as exception classes.
 
     A class is an attribute by its name (``catalogue.BookNotFound``) and an item by its reason
-    (``catalogue["BOOK_NOT_FOUND"]``). Its metadata are keyword-only arguments: ``raise catalogue.BookNotFound(isbn=…)``.
+    (``catalogue["BOOK_NOT_FOUND"]``). Its metadata are keyword-only arguments:
+    ``raise catalogue.BookNotFound(isbn=…)``.
 
     Args:
         domain: of all its reasons.
@@ -154,7 +156,7 @@ def _class_for(declaration: Declaration, enum: EnumDescriptor) -> type[StatusErr
 def _make_class(declaration: Declaration, base: type[StatusError], enum: EnumDescriptor) -> type[StatusError]:
     keys = [key.key for key in declaration.metadata]
 
-    def __init__(self: StatusError, message: str | None = None, **arguments: Any) -> None:
+    def init(self: StatusError, message: str | None = None, **arguments: Any) -> None:
         missing = [key for key in keys if key not in arguments]
         if missing:
             raise TypeError(f"{type(self).__name__} needs its metadata: {', '.join(missing)}")
@@ -167,16 +169,16 @@ def _make_class(declaration: Declaration, base: type[StatusError], enum: EnumDes
         *(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY) for key in keys if key.isidentifier()),
         inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD),
     ]
-    __init__.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # for help() and editors
+    init.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # for help() and editors
     body = {
-        "__init__": __init__,
+        "__init__": init,
         "__doc__": declaration.message or declaration.reason,
         "__module__": __name__,
         "__qualname__": f"{enum.name}.{class_name(declaration.reason)}",
         "__reduce__": _reduce,
         "declaration": declaration,
     }
-    return type(base)(class_name(declaration.reason), (base,), body)
+    return types.new_class(class_name(declaration.reason), (base,), exec_body=lambda namespace: namespace.update(body))
 
 
 def _reduce(self: StatusError) -> tuple[Any, ...]:

@@ -30,6 +30,7 @@ class FakeClock:
         self.now = now
 
     def __call__(self) -> float:
+        """Return what it shows, in seconds."""
         return self.now
 
     def advance(self, seconds: float) -> None:
