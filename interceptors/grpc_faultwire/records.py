@@ -12,6 +12,8 @@ import grpc
 
 from grpc_faultwire.errors import StatusError
 
+OK = grpc.StatusCode.OK
+
 
 class Kind(enum.Enum):
     """The shape of a method; the value is Prometheus's and grpc's word for it."""

@@ -1,0 +1,159 @@
+"""The observers of a channel or a server, told together: a fault in one never reaches the call or the others."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any, Literal
+
+from grpc_faultwire.records import Attempt, CallInfo, Event, Observer, Outcome
+
+_LOGGER = logging.getLogger(__name__)
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
+Tokens = list[Any]
+"""What ``on_start`` returned, one for each observer."""
+
+
+class Audience:
+    """Observers whose methods were looked up once, so that a method nobody implements costs nothing.
+
+    Args:
+        observers: objects with any of `Observer`'s methods; inheriting from it implements none.
+    """
+
+    def __init__(self, observers: Iterable[Any] = ()) -> None:
+        everyone = tuple(observers)
+        self._size = len(everyone)
+        self._start = _implementing(everyone, "on_start")
+        self._attempt_start = _implementing(everyone, "on_attempt_start")
+        self._inject = _implementing(everyone, "inject")
+        self._activate = _implementing(everyone, "activate")
+        self._message = _implementing(everyone, "on_message")
+        self._attempt_end = _implementing(everyone, "on_attempt_end")
+        self._event = _implementing(everyone, "on_event")
+        self._end = _implementing(everyone, "on_end")
+        self._faulty: set[tuple[int, str]] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def counts_messages(self) -> bool:
+        """Whether anybody wants to hear of messages."""
+        return bool(self._message)
+
+    @property
+    def activates(self) -> bool:
+        """Whether anybody wants to be active around the steps of a call."""
+        return bool(self._activate)
+
+    def start(self, call: CallInfo) -> Tokens:
+        """Tell of a call that begins, and return the tokens that all the rest is told with."""
+        tokens: Tokens = [None] * self._size
+        for index, method in self._start:
+            try:
+                tokens[index] = method(call)
+            except Exception as fault:  # noqa: BLE001  # an observer never fails a call
+                self._log(index, "on_start", fault)
+        return tokens
+
+    def attempt_start(self, tokens: Tokens, attempt: Attempt) -> None:
+        """Tell of an attempt that begins."""
+        if self._attempt_start:
+            self._tell("on_attempt_start", self._attempt_start, tokens, attempt)
+
+    def attempt_end(self, tokens: Tokens, attempt: Attempt) -> None:
+        """Tell of an attempt that has ended."""
+        if self._attempt_end:
+            self._tell("on_attempt_end", self._attempt_end, tokens, attempt)
+
+    def message(self, tokens: Tokens, direction: Literal["sent", "received"]) -> None:
+        """Tell of a message."""
+        if self._message:
+            self._tell("on_message", self._message, tokens, direction)
+
+    def event(self, tokens: Tokens, event: Event) -> None:
+        """Tell what a policy decided."""
+        if self._event:
+            self._tell("on_event", self._event, tokens, event)
+
+    def end(self, tokens: Tokens, outcome: Callable[[], Outcome]) -> None:
+        """Tell that the call has ended; the outcome is made only if somebody wants it."""
+        if self._end:
+            self._tell("on_end", self._end, tokens, outcome())
+
+    def injected(self, tokens: Tokens, attempt: Attempt) -> list[tuple[str, str | bytes]]:
+        """Return the metadata that observers send along with an attempt."""
+        pairs: list[tuple[str, str | bytes]] = []
+        for index, method in self._inject:
+            try:
+                pairs.extend(method(tokens[index], attempt))
+            except Exception as fault:  # noqa: BLE001  # as above
+                self._log(index, "inject", fault)
+        return pairs
+
+    def activate(self, tokens: Tokens) -> AbstractContextManager[Any]:
+        """Return a context manager that makes the call's observers active in this thread or task."""
+        return _Activation(self, tokens) if self._activate else _NOTHING
+
+    def _tell(self, name: str, methods: _Methods, tokens: Tokens, what: Any) -> None:
+        for index, method in methods:
+            try:
+                method(tokens[index], what)
+            except Exception as fault:  # noqa: BLE001  # as above
+                self._log(index, name, fault)
+
+    def _log(self, index: int, name: str, fault: Exception) -> None:
+        with self._lock:
+            known = (index, name) in self._faulty
+            self._faulty.add((index, name))
+        if not known:
+            message = "The observer %d failed in %s; its further faults there are not logged"
+            _LOGGER.error(message, index, name, exc_info=fault)
+
+
+class _Activation(AbstractContextManager[None]):
+    """Enters what every observer's ``activate`` gave; leaves it in the opposite order."""
+
+    __slots__ = ("_audience", "_entered", "_tokens")
+
+    def __init__(self, audience: Audience, tokens: Tokens) -> None:
+        self._audience = audience
+        self._tokens = tokens
+        self._entered: list[tuple[int, AbstractContextManager[Any]]] = []
+
+    def __enter__(self) -> None:
+        for index, method in self._audience._activate:
+            try:
+                manager = method(self._tokens[index])
+                manager.__enter__()
+            except Exception as fault:  # noqa: BLE001  # an observer never fails a call
+                self._audience._log(index, "activate", fault)
+            else:
+                self._entered.append((index, manager))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # What a manager returns is not looked at: an observer must not swallow an exception either.
+        while self._entered:
+            index, manager = self._entered.pop()
+            try:
+                manager.__exit__(kind, error, traceback)
+            except Exception as fault:  # noqa: BLE001  # as above
+                if fault is not error:
+                    self._audience._log(index, "activate", fault)
+
+
+_Methods = tuple[tuple[int, Callable[..., Any]], ...]
+
+
+def _implementing(observers: tuple[Any, ...], name: str) -> _Methods:
+    inherited = getattr(Observer, name)
+    return tuple(
+        (index, getattr(observer, name))
+        for index, observer in enumerate(observers)
+        if callable(getattr(observer, name, None)) and getattr(type(observer), name, None) is not inherited
+    )

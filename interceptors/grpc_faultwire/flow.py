@@ -1,0 +1,332 @@
+"""One client call, without I/O: what is sent next, what an end means, and who ended it.
+
+An adapter (`sync`, `aio`) drives it: ``send`` an attempt, put it on the wire, ``settle`` it; wait for the delay that
+``settle`` returned and send again, until there is none. Every method may be called from any thread. Observers and
+policies' events are told after the lock is released, so that a slow observer never holds another thread.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from grpc_faultwire.audience import Audience
+from grpc_faultwire.errors import Cancelled, Origin, StatusError, Unknown
+from grpc_faultwire.records import OK, Attempt, CallInfo, Event, How, Outcome
+
+if TYPE_CHECKING:
+    from grpc_faultwire.policies.verdict import Verdict
+
+ATTEMPTS_KEY = "faultwire-previous-attempts"
+"""The metadata that tells a server how many attempts went before. gRPC's core strips its own key from a client's."""
+
+
+class Decisions(Protocol):
+    """What the policies decide about one call. Called under the flow's lock, so it needs none of its own."""
+
+    def admit(self, attempt: Attempt, now: float) -> None:
+        """Let an attempt pass: it may shorten ``attempt.timeout``, and leave a ``permit``.
+
+        Raises:
+            StatusError: the attempt is refused, and nothing must be sent.
+        """
+
+    def decide(self, attempt: Attempt, now: float) -> float | None:
+        """Judge an attempt that has ended, OK or not: record its permit, and return the delay before the next one."""
+
+    def release(self, attempt: Attempt, now: float) -> None:
+        """Give back the permit of an attempt whose end tells nothing: it was cancelled, or lost to another."""
+
+    def finish(self) -> None:
+        """Learn that the call is over: a retry that was decided will not be sent."""
+
+
+class Policies(Protocol):
+    """What the policies decide about a method."""
+
+    def begin(self, flow: Flow) -> Decisions:
+        """Return the decisions about a call that begins."""
+        ...
+
+
+class Plan:
+    """What all calls of a method have in common: one for each multi-callable.
+
+    Args:
+        call: what is called.
+        clock: returns seconds that never go back, such as `time.monotonic`.
+        audience: the observers.
+        policies: what decides about attempts. None: every call is one attempt.
+        random: returns numbers in [0, 1), for jitter.
+        classifier: makes the verdict on an attempt's error (None: it succeeded), for policies.
+    """
+
+    __slots__ = ("audience", "call", "classifier", "clock", "policies", "random")
+
+    def __init__(
+        self,
+        call: CallInfo,
+        *,
+        clock: Callable[[], float],
+        audience: Audience,
+        policies: Policies | None = None,
+        random: Callable[[], float] | None = None,
+        classifier: Callable[[StatusError | None, CallInfo], Verdict] | None = None,
+    ) -> None:
+        self.call = call
+        self.clock = clock
+        self.audience = audience
+        self.policies = policies
+        self.random = random
+        self.classifier = classifier
+
+
+class Flow:
+    """One call. Making it begins the call: from then on, ``close`` or ``settle`` must end it.
+
+    Args:
+        plan: its method's.
+        timeout: seconds that the caller allows for all of it. None: no limit.
+
+    Attributes:
+        attempts: so far, the newest last.
+        committed: the caller has seen part of the answer, or the requests cannot be sent again.
+        error: what the call ended with; None while it goes on, and after OK.
+        how: how it ended; None while it goes on.
+        started: a reading of the plan's clock.
+    """
+
+    __slots__ = (
+        "_decisions",
+        "_events",
+        "_lock",
+        "_open",
+        "_tokens",
+        "attempts",
+        "committed",
+        "error",
+        "how",
+        "plan",
+        "started",
+        "timeout",
+    )
+
+    def __init__(self, plan: Plan, timeout: float | None = None) -> None:
+        self.plan = plan
+        self.started = plan.clock()
+        # A timeout that is no number fails here, as in grpc, and before anybody heard of the call.
+        self.timeout = timeout if timeout is None else timeout + 0.0
+        self.attempts: list[Attempt] = []
+        self.committed = False
+        self.error: StatusError | None = None
+        self.how: How | None = None
+        self._open: list[Attempt] = []
+        self._events: list[Event] = []
+        self._lock = threading.Lock()
+        self._tokens = plan.audience.start(plan.call)
+        self._decisions = plan.policies.begin(self) if plan.policies is not None else None
+
+    def send(self) -> Attempt | None:
+        """Begin an attempt, which the adapter then puts on the wire.
+
+        Returns:
+            The attempt, with its timeout; None if the call has ended (look at ``error``), perhaps because a policy
+            refused another attempt: then the call ends with the last real error.
+
+        Raises:
+            StatusError: a policy refused the first attempt.
+        """
+        attempt = ended = None
+        with self._lock:
+            if self.how is None:
+                attempt = self._next(self.plan.clock())
+                if self._decisions is not None:
+                    try:
+                        self._decisions.admit(attempt, attempt.started)
+                    except StatusError as refusal:
+                        attempt, ended = None, self._refuse(refusal)
+                if attempt is not None:
+                    self.attempts.append(attempt)
+                    self._open.append(attempt)
+        self._tell(ended)
+        if attempt is not None:
+            self.plan.audience.attempt_start(self._tokens, attempt)
+        elif ended is not None and self.how == "refused" and self.error is not None:
+            raise self.error
+        return attempt
+
+    def settle(self, attempt: Attempt, error: StatusError | None) -> float | None:
+        """End an attempt; the call ends too, unless there is to be another one.
+
+        Args:
+            attempt: which. One that has ended already is left alone.
+            error: what it ended with; None: OK.
+
+        Returns:
+            Seconds to wait before the next ``send``. None: nothing is left to do for this caller; ``how`` tells
+            whether the call has ended (with ``error``) or goes on elsewhere.
+        """
+        ended = delay = None
+        with self._lock:
+            if attempt.ended is not None:
+                return None
+            attempt.ended, attempt.error = self.plan.clock(), error
+            self._open.remove(attempt)
+            if self._decisions is not None:
+                delay = self._decisions.decide(attempt, attempt.ended)
+            if error is None:
+                delay, ended = None, self._end(None, "done")
+            elif delay is not None:
+                attempt.delay = delay
+            elif not self._open:
+                ended = self._end(error, "done")
+        self.plan.audience.attempt_end(self._tokens, attempt)
+        self._tell(ended)
+        return delay
+
+    def commit(self) -> bool:
+        """Give up the chance of another attempt: part of the answer was delivered, or requests are not kept any more.
+
+        Returns:
+            False, and nothing changes, if another attempt has been decided and not been sent: it needs them all.
+        """
+        if self.committed:
+            return True
+        with self._lock:
+            waiting = self.how is None and bool(self.attempts) and self.attempts[-1].delay is not None
+            self.committed = not waiting
+        return self.committed
+
+    def close(self, error: StatusError | None, how: How) -> bool:
+        """End the call from outside: it was cancelled or dropped, or it failed before there was a status.
+
+        Returns:
+            True if this ended it; False if it had ended before.
+        """
+        with self._lock:
+            if self.how is not None:
+                return False
+            ended = self._end(error, how)
+        self._tell(ended)
+        return True
+
+    def note(self, event: Event) -> None:
+        """Keep an event of the policies, which call it under the lock; observers hear of it afterwards."""
+        self._events.append(event)
+
+    @property
+    def retriable(self) -> bool:
+        """Whether there may be another attempt."""
+        return self._decisions is not None and not self.committed and self.how is None
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds left of the caller's timeout, at least 0; None: no limit."""
+        if self.timeout is None:
+            return None
+        return max(self.timeout - (self.plan.clock() - self.started), 0.0)
+
+    def injected(self, attempt: Attempt) -> list[tuple[str, str | bytes]]:
+        """Return the metadata to send with an attempt beside the caller's."""
+        pairs = self.plan.audience.injected(self._tokens, attempt)
+        if attempt.number > 1:
+            pairs.append((ATTEMPTS_KEY, str(attempt.number - 1)))
+        return pairs
+
+    def message(self, direction: Literal["sent", "received"]) -> None:
+        """Count a message."""
+        self.plan.audience.message(self._tokens, direction)
+
+    def activate(self) -> AbstractContextManager[Any]:
+        """Return a context manager to enter around each step of the call; never held across a yield."""
+        return self.plan.audience.activate(self._tokens)
+
+    # Under the lock.
+
+    def _next(self, now: float) -> Attempt:
+        if not self.attempts or self.timeout is None:
+            timeout = self.timeout
+        else:
+            timeout = max(self.timeout - (now - self.started), 0.0)
+        return Attempt(number=len(self.attempts) + 1, started=now, timeout=timeout)
+
+    def _refuse(self, refusal: StatusError) -> Sequence[Attempt] | None:
+        if self._open:
+            return None
+        if not self.attempts:
+            return self._end(refusal, "refused")
+        return self._end(self.attempts[-1].error, "done")
+
+    def _end(self, error: StatusError | None, how: How) -> Sequence[Attempt]:
+        """Set the end once, and return the attempts that it cut short."""
+        now = self.plan.clock()
+        cut, self._open = self._open, []
+        for attempt in cut:
+            attempt.ended, attempt.error = now, error
+            if self._decisions is not None:
+                self._decisions.release(attempt, now)
+        self.error, self.how = error, how
+        if self._decisions is not None:
+            self._decisions.finish()
+        if error is not None and len(self.attempts) > 1:
+            error.attempts = _history(self.attempts, error)
+        return cut
+
+    # After the lock.
+
+    def _tell(self, cut: Sequence[Attempt] | None) -> None:
+        """Tell of the policies' events, and of the end if ``cut`` is given."""
+        if self._events:
+            with self._lock:
+                events, self._events = self._events, []
+            for event in events:
+                self.plan.audience.event(self._tokens, event)
+        if cut is not None:
+            for attempt in cut:
+                self.plan.audience.attempt_end(self._tokens, attempt)
+            self.plan.audience.end(self._tokens, self._outcome)
+
+    def _outcome(self) -> Outcome:
+        return Outcome(
+            code=OK if self.error is None else self.error.code(),
+            error=self.error,
+            seconds=self.plan.clock() - self.started,
+            how=self.how or "done",
+            attempts=tuple(self.attempts),
+        )
+
+
+def _history(attempts: Sequence[Attempt], error: StatusError) -> tuple[Attempt, ...]:
+    # An error that is reached from its own history would be a cycle, and keep every failed call alive until the next
+    # garbage collection.
+    return tuple(dataclasses.replace(one, error=None) if one.error is error else one for one in attempts)
+
+
+def cancelled(message: str, metadata: Any) -> StatusError:
+    """Make the error of a call that ended on its own side of the wire.
+
+    Args:
+        message: grpc's sentence for it.
+        metadata: the empty metadata of this world: () in sync, Metadata() in aio.
+    """
+    return _local(Cancelled(message), metadata)
+
+
+def failed(exception: BaseException, metadata: Any) -> StatusError:
+    """Make the error of a call that an exception kept from having a status. The exception becomes its cause.
+
+    Args:
+        exception: what was raised instead of an RpcError.
+        metadata: as for `cancelled`.
+    """
+    error = _local(Unknown(f"{type(exception).__name__} before the call had a status"), metadata)
+    error.__cause__ = exception
+    return error
+
+
+def _local(error: StatusError, metadata: Any) -> StatusError:
+    error.origin = Origin.LOCAL
+    error._initial_metadata = error._trailing_metadata = metadata
+    return error
