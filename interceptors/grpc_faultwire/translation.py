@@ -155,16 +155,16 @@ class Translator:
         """
 
         def handle(raised: Any, _call: Call) -> StatusError:
-            values = metadata(raised) if metadata is not None else {}
+            values: Mapping[str, Any] = metadata(raised) if metadata is not None else {}
             arguments: dict[str, Any] = {
                 "reason": reason,
                 "error_details": error_details(raised) if error_details is not None else (),
                 "retry_delay": retry_delay,
                 "category": category,
             }
-            if error.declaration is not None:
-                return error(message, **arguments, **values)
-            return error(message, **arguments, metadata=values)
+            if error.__init__ is StatusError.__init__:
+                return error(message, **arguments, metadata=values)
+            return error(message, **arguments, **values)  # a declared class takes its metadata by name
 
         for one in exception if isinstance(exception, tuple) else (exception,):
             self._add(self._handlers, one, handle)
