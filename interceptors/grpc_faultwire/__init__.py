@@ -1,0 +1,80 @@
+"""Errors between gRPC servers and callers, whole: rich, safe, bounded, and acted upon.
+
+category, declaration, details, redaction    what an error may say, and who may see it
+errors, catalogue, status, truncation        the errors, how they are declared, and the one way onto the wire
+translation, mappings                        from exceptions to errors
+records, audience, observers                 what is told of a call, and to whom
+server_call, messages, interception          one call on a server, without I/O
+flow, policies                               one call of a client, without I/O
+sync, aio                                    grpc's two worlds; they only carry out what was decided
+testing                                      for your own tests
+"""
+
+from grpc_faultwire.catalogue import Catalogue
+from grpc_faultwire.category import Category, Fault, RetryScope, Sensitivity, Severity
+from grpc_faultwire.declaration import Declaration, MetadataKey
+from grpc_faultwire.errors import (
+    Aborted,
+    AlreadyExists,
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    Origin,
+    OutOfRange,
+    PermissionDenied,
+    ResourceExhausted,
+    StatusError,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+    Unknown,
+)
+from grpc_faultwire.exposure import Exposure
+from grpc_faultwire.records import Attempt, CallInfo, Event, Kind, Observer, Outcome, Side
+from grpc_faultwire.redaction import Redactor
+from grpc_faultwire.status import from_rpc_error
+from grpc_faultwire.translation import Translator
+
+__all__ = [
+    "Aborted",
+    "AlreadyExists",
+    "Attempt",
+    "CallInfo",
+    "Cancelled",
+    "Catalogue",
+    "Category",
+    "DataLoss",
+    "DeadlineExceeded",
+    "Declaration",
+    "Event",
+    "Exposure",
+    "FailedPrecondition",
+    "Fault",
+    "Internal",
+    "InvalidArgument",
+    "Kind",
+    "MetadataKey",
+    "NotFound",
+    "Observer",
+    "Origin",
+    "OutOfRange",
+    "Outcome",
+    "PermissionDenied",
+    "Redactor",
+    "ResourceExhausted",
+    "RetryScope",
+    "Sensitivity",
+    "Severity",
+    "Side",
+    "StatusError",
+    "Translator",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Unknown",
+    "from_rpc_error",
+]

@@ -52,6 +52,14 @@ class Policies(Protocol):
         ...
 
 
+class PolicySource(Protocol):
+    """What the policies of a channel are taken from."""
+
+    def for_method(self, call: CallInfo) -> Policies | None:
+        """Return what decides about this method; None: nothing does, and every call is one attempt."""
+        ...
+
+
 class Plan:
     """What all calls of a method have in common: one for each multi-callable.
 
@@ -97,6 +105,7 @@ class Flow:
         error: what the call ended with; None while it goes on, and after OK.
         how: how it ended; None while it goes on.
         started: a reading of the plan's clock.
+        told: whether the observers know that the call has ended.
     """
 
     __slots__ = (
@@ -112,6 +121,7 @@ class Flow:
         "plan",
         "started",
         "timeout",
+        "told",
     )
 
     def __init__(self, plan: Plan, timeout: float | None = None) -> None:
@@ -123,6 +133,7 @@ class Flow:
         self.committed = False
         self.error: StatusError | None = None
         self.how: How | None = None
+        self.told = False
         self._open: list[Attempt] = []
         self._events: list[Event] = []
         self._lock = threading.Lock()
@@ -287,6 +298,7 @@ class Flow:
             for attempt in cut:
                 self.plan.audience.attempt_end(self._tokens, attempt)
             self.plan.audience.end(self._tokens, self._outcome)
+            self.told = True
 
     def _outcome(self) -> Outcome:
         return Outcome(

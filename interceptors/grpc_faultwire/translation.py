@@ -39,12 +39,18 @@ MAX_GROUP = 32
 class Call(Protocol):
     """What handlers, transformers and recoveries may know of the call at hand."""
 
-    service: str
-    method: str
     context: Any
     """The servicer context of the handler's world."""
     exception: BaseException | None
     """The exception that is being translated."""
+
+    @property
+    def service(self) -> str:
+        """The full name of the service."""
+
+    @property
+    def method(self) -> str:
+        """The name of the method."""
 
     @property
     def expired(self) -> bool:

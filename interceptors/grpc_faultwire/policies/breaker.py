@@ -269,7 +269,7 @@ class Breaker:
         calls = window.calls + overdue
         if self._state is not _CLOSED or calls < policy.minimum_calls:
             return
-        # Divided, since 0.1 * 30 is above 3 and would open the circuit one failure late.
+        # Divided, since 0.07 * 100 is above 7 and would open the circuit one failure late.
         failing = (window.failures + overdue) / calls >= policy.failure_ratio
         if failing or (window.slow + overdue) / calls >= policy.slow_call_ratio:
             self._open(now)

@@ -136,9 +136,7 @@ class RetryState:
             return Decision(None, Reason.COMMITTED)
         if attempt >= self.policy.max_attempts:
             return Decision(None, Reason.MAX_ATTEMPTS)
-        decision = self._schedule(
-            verdict, attempt=attempt, now=now, u=u, deadline=deadline, blocked_for=blocked_for
-        )
+        decision = self._schedule(verdict, attempt=attempt, now=now, u=u, deadline=deadline, blocked_for=blocked_for)
         if decision.delay is not None and verdict.pushback is not None:
             self._reset_at = attempt
         return decision

@@ -52,11 +52,11 @@ def test_it_opens_by_ratio(outcomes, state):
     assert breaker.state is state
 
 
-def test_one_in_ten_is_one_in_ten():
+def test_seven_in_a_hundred_is_seven_in_a_hundred():
     """A ratio that floats cannot hold exactly is still reached at exactly its share."""
-    breaker = make(BreakerPolicy(minimum_calls=30, failure_ratio=0.1))
-    for n in range(30):
-        call(breaker, BAD if n < 3 else OK)
+    breaker = make(BreakerPolicy(minimum_calls=100, failure_ratio=0.07))
+    for n in range(100):
+        call(breaker, BAD if n < 7 else OK)
     assert breaker.state is OPEN
 
 
@@ -150,9 +150,9 @@ def test_lost_permits_are_forgotten():
 
 def test_slow_calls_open_it():
     """Where slow calls are judged, successes that take too long open the circuit."""
-    policy = BreakerPolicy(minimum_calls=4, slow_call_duration=1.0, slow_call_ratio=0.5)
+    policy = BreakerPolicy(minimum_calls=4, slow_call_duration=0.5, slow_call_ratio=0.5)
     breaker = make(policy)
-    for seconds in (0.1, 0.9, 1.0):
+    for seconds in (0.1, 0.4, 0.5):
         call(breaker, OK, seconds=seconds)
     assert breaker.snapshot(0.0).slow == 1
     call(breaker, OK, seconds=5.0)

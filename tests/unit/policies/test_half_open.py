@@ -82,6 +82,19 @@ def test_the_lease_is_no_longer_than_the_call():
     assert breaker.acquire(4.5)
 
 
+def test_an_old_lease_takes_no_slot():
+    """A probe with a long lease is forgotten when the circuit changes, and takes no slot the next time."""
+    breaker, now = half_open(), 2.0
+    for period in (4.0, 8.0, 16.0):
+        breaker.acquire(now).record(BAD, now)
+        now += period
+    assert breaker.acquire(now)
+    breaker.force_closed(now)
+    breaker.auto(now)
+    breaker.acquire(now).record(BAD, now)
+    assert breaker.acquire(now + 2.0)
+
+
 def test_a_released_probe_frees_its_slot():
     """A probe that was cancelled, or never sent, gives the slot back at once and decides nothing."""
     breaker = half_open()
@@ -119,6 +132,15 @@ def test_a_stream_counts_at_its_first_message():
     for stream in streams:
         stream.record(OK, 9000.0)
     assert breaker.snapshot(9000.0).stale == 3
+
+
+def test_a_stream_is_healthy_once():
+    """Its first message counts; whoever reports each message closes nothing by it."""
+    breaker = half_open()
+    stream = breaker.acquire(2.0)
+    for _ in range(5):
+        stream.healthy(2.1)
+    assert breaker.state is HALF_OPEN
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,367 @@
+"""The interceptor for grpc.aio's servers: grpc's shapes, and what `server_call` decides carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+
+from grpc_faultwire.aio.bridge import bridged_stream, bridged_unary
+from grpc_faultwire.interception import Interception
+from grpc_faultwire.messages import UNCHECKED, UnknownMethodError, check, checked
+from grpc_faultwire.records import CallInfo
+from grpc_faultwire.server_call import Exit, Recoverable, Reraise, ServerCall, Settings, Withdrawal
+from grpc_faultwire.status import Reply
+
+logger = logging.getLogger("grpc_faultwire.server")
+
+
+class ServerInterceptor(Interception, grpc.aio.ServerInterceptor):
+    """As `grpc_faultwire.sync.ServerInterceptor`, for grpc.aio.
+
+    Plain functions and generators of sync servicers work too, with the whole context of a sync server.
+
+    Args:
+        arguments: see `grpc_faultwire.interception.Interception`.
+        migration_thread_pool: where plain functions and generators run. Give the pool that grpc.aio.server() was given
+            under this name; None (the default, there and here) is the event loop's own pool.
+    """
+
+    def __init__(
+        self, *arguments: Any, migration_thread_pool: ThreadPoolExecutor | None = None, **settings: Any
+    ) -> None:
+        super().__init__(*arguments, **settings)
+        self._pool = migration_thread_pool
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Return the method's handler, wrapped."""
+        path = handler_call_details.method
+        try:
+            handler = await continuation(handler_call_details)
+        except Exception as exception:  # noqa: BLE001  # what an interceptor inside raises is answered like a handler's
+            return self._failing(path, exception)
+        return self._failing(path, UnknownMethodError(path)) if handler is None else self._wrapped(path, handler)
+
+    def _behavior(self, behavior: Callable[..., Any], info: CallInfo, serializer: Any) -> Callable[..., Any]:
+        wrapper = self._by_flavour(behavior, info, serializer)
+        # Attributes of the behavior stay; __wrapped__ would make inspect take the wrapper for what it wraps.
+        functools.update_wrapper(wrapper, behavior)
+        del wrapper.__dict__["__wrapped__"]
+        return wrapper
+
+    def _by_flavour(self, behavior: Callable[..., Any], info: CallInfo, serializer: Any) -> Callable[..., Any]:
+        if _is(inspect.iscoroutinefunction, behavior):
+            wrap = _writer if info.kind.response_streaming else _unary
+            return wrap(behavior, info, self._settings, serializer)
+        if _is(inspect.isasyncgenfunction, behavior):
+            return _stream(behavior, info, self._settings, serializer)
+        if info.kind.response_streaming:
+            return _stream(bridged_stream(behavior, self._pool), info, self._settings, serializer)
+        return _unary(bridged_unary(behavior, self._pool), info, self._settings, serializer)
+
+
+def _is(test: Callable[[Any], bool], behavior: Any) -> bool:
+    return test(behavior) or test(getattr(behavior, "__call__", None))  # noqa: B004  # an instance's own method is meant
+
+
+def _unary(behavior: Callable[..., Any], info: CallInfo, settings: Settings, serializer: Any) -> Callable[..., Any]:
+    async def respond(request: Any, grpc_context: Any) -> Any:
+        call = ServerCall(info, settings, grpc_context)
+        context = Context(call, serializer)
+        response = None
+        try:
+            with call.active():
+                response = await behavior(_received(request, call), context)
+            leaving = call.returned(response, serializer)
+        except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
+            leaving = call.raised(exception, cancelled=_cancelled(exception))
+        if isinstance(leaving, Recoverable):
+            response, leaving = await _recover(call, leaving, serializer)
+        await _leave(context, leaving)
+        call.message("sent")
+        return response
+
+    return respond
+
+
+def _writer(behavior: Callable[..., Any], info: CallInfo, settings: Settings, serializer: Any) -> Callable[..., Any]:
+    """Wrap a handler that writes its responses to the context."""
+
+    async def respond(request: Any, grpc_context: Any) -> None:
+        call = ServerCall(info, settings, grpc_context)
+        context = Context(call, serializer)
+        grpc_context.add_done_callback(lambda _: call.gone())
+        try:
+            with call.active():
+                await behavior(_received(request, call), context)
+            leaving = call.returned()
+        except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
+            leaving = call.raised(exception, cancelled=_cancelled(exception))
+        if isinstance(leaving, Recoverable):
+            following, leaving = await _recover(call, leaving)
+            if leaving is None:
+                leaving = await _write_all(call, context, following)
+        await _leave(context, leaving)
+
+    return respond
+
+
+async def _write_all(call: ServerCall, context: Context, following: Any) -> Exit:
+    try:
+        async for response in _Responses(lambda: following):
+            await context.write(response)
+        return call.returned()
+    except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
+        return call.raised(exception, cancelled=_cancelled(exception))
+
+
+def _stream(behavior: Callable[..., Any], info: CallInfo, settings: Settings, serializer: Any) -> Callable[..., Any]:
+    async def respond(request: Any, grpc_context: Any) -> AsyncIterator[Any]:
+        call = ServerCall(info, settings, grpc_context)
+        context = Context(call, serializer)
+        # A caller that goes while a message is written leaves this generator to the garbage collector.
+        grpc_context.add_done_callback(lambda _: call.gone())
+        responses = _Responses(lambda: behavior(_received(request, call), context))
+        try:
+            response, leaving = await _step(call, responses, serializer)
+            while response is not _END:
+                yield response
+                response, leaving = await _step(call, responses, serializer)
+        except (GeneratorExit, asyncio.CancelledError):
+            call.gone()
+            raise
+        finally:
+            await responses.aclose()
+        await _leave(context, leaving)
+
+    return respond
+
+
+async def _step(call: ServerCall, responses: _Responses, serializer: Any) -> tuple[Any, Exit]:
+    """Take one response; at the end, `_END` and what to do. A recovery's responses follow the handler's."""
+    response, leaving = await _take(call, responses, serializer)
+    while isinstance(leaving, Recoverable):
+        following, leaving = await _recover(call, leaving)
+        if leaving is None:
+            await responses.follow(following)
+            response, leaving = await _take(call, responses, serializer)
+    return response, leaving
+
+
+async def _take(call: ServerCall, responses: _Responses, serializer: Any) -> tuple[Any, Exit]:
+    try:
+        with call.active():
+            response = await anext(responses, _END)
+        if response is _END or call.aborted is not None:
+            return _END, call.returned()
+        check(response, serializer)
+    except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
+        return _END, call.raised(exception, cancelled=_cancelled(exception))
+    call.message("sent")
+    return response, None
+
+
+async def _recover(call: ServerCall, leaving: Recoverable, serializer: Any = UNCHECKED) -> tuple[Any, Exit]:
+    try:
+        for recovery in leaving.recoveries:
+            with call.active():
+                answer = recovery(leaving.error, call)
+                answer = await answer if inspect.isawaitable(answer) else answer
+            if answer is not None:
+                return answer, call.recovered(leaving.error, answer, serializer)
+    except BaseException as failure:  # noqa: BLE001  # whatever a user's recovery raises
+        return None, call.unrecovered(leaving.error, failure)
+    return None, call.unrecovered(leaving.error)
+
+
+async def _leave(context: Context, leaving: Exit) -> None:
+    """Do what was decided; outside any except block, or the handler's exception would show in the abort's context."""
+    call, grpc_context = context.call, context.grpc_context
+    if isinstance(leaving, Reply):
+        await context.written()
+        await grpc_context.abort(leaving.code, leaving.message, leaving.trailers)
+    elif isinstance(leaving, Withdrawal):
+        await _withdraw(context, leaving)
+    elif isinstance(leaving, Reraise):
+        if call.code is not None:
+            grpc_context.set_code(call.code)
+        if call.details is not None:
+            grpc_context.set_details(call.details)
+        raise leaving.exception
+    elif call.details is not None:
+        grpc_context.set_details(call.details)
+
+
+async def _withdraw(context: Context, leaving: Withdrawal) -> None:
+    # grpc does not tell who cancelled the task; but to a caller that has gone nothing can be sent, and that shows.
+    try:
+        await context.written()
+        await context.grpc_context.abort(leaving.reply.code, leaving.reply.message, leaving.reply.trailers)
+    except grpc.aio.AbortError:
+        context.call.answered(leaving)
+        raise
+    except BaseException:  # noqa: BLE001  # grpc's error for this is not public
+        context.call.gone()
+    raise leaving.exception
+
+
+def _cancelled(exception: BaseException) -> bool:
+    """Tell whether the RPC's own task was cancelled: by grpc, as the caller has gone, or by the handler itself."""
+    task = asyncio.current_task()
+    return isinstance(exception, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def _received(request: Any, call: ServerCall) -> Any:
+    if call.info.kind.request_streaming:
+        return Requests(request, call)
+    checked(request)
+    call.message("received")
+    return request
+
+
+_END = object()
+
+
+class _Responses(AsyncIterator[Any]):
+    """A handler's responses; the handler is first called when the first one is taken."""
+
+    __slots__ = ("_make", "_responses")
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._responses: AsyncIterator[Any] | None = None
+
+    async def __anext__(self) -> Any:
+        if self._responses is None:
+            made = self._make()
+            self._responses = aiter(made) if hasattr(made, "__aiter__") else _each(made)
+        return await anext(self._responses)
+
+    async def follow(self, following: Any) -> None:
+        """Take the responses from somewhere else from now on."""
+        await self.aclose()
+        self._make, self._responses = lambda: following, None
+
+    async def aclose(self) -> None:
+        """Let a generator run its ``finally`` now, not when it is collected."""
+        close = getattr(self._responses, "aclose", None)
+        if close is not None:
+            try:
+                await close()
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
+                logger.exception("a handler's generator raised while it was closed")
+
+
+async def _each(responses: Any) -> AsyncIterator[Any]:
+    for response in responses:
+        yield response
+
+
+class Requests(AsyncIterator[Any]):
+    """The requests of a stream, as grpc's own iterator gives them."""
+
+    __slots__ = ("_call", "_requests")
+
+    def __init__(self, requests: AsyncIterator[Any], call: ServerCall) -> None:
+        self._requests = requests
+        self._call = call
+
+    async def __anext__(self) -> Any:
+        request = checked(await anext(self._requests))
+        self._call.message("received")
+        return request
+
+
+@grpc.aio.ServicerContext.register
+class Context:
+    """The context that handlers get: what they say of the status is kept until they have left; all else is grpc's."""
+
+    def __init__(self, call: ServerCall, serializer: Any) -> None:
+        self.call = call
+        self.grpc_context = call.context
+        self._serializer = serializer
+        self._writing = 0
+        self._idle: asyncio.Event | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.grpc_context, name)
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
+        """End the RPC with this status; trailers that were set before stay."""
+        self.call.abort(code, details, trailing_metadata)
+        raise grpc.aio.AbortError("Locally aborted.")
+
+    async def abort_with_status(self, status: grpc.Status) -> NoReturn:
+        """End the RPC with this status; trailers that were set before stay."""
+        await self.abort(status.code, status.details, status.trailing_metadata or ())
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Set the code that the RPC ends with if the handler returns."""
+        self.call.code = code
+
+    def code(self) -> grpc.StatusCode | None:
+        """Return the code that was set; None: none was."""
+        aborted = self.call.aborted
+        return self.call.code if aborted is None else aborted.code()
+
+    def set_details(self, details: str) -> None:
+        """Set the message that the RPC ends with if the handler returns."""
+        self.call.details = details
+
+    def details(self) -> str:
+        """Return the message that was set; "": none was."""
+        aborted = self.call.aborted
+        return (self.call.details or "") if aborted is None else aborted.message
+
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
+        """Set the trailers.
+
+        Raises:
+            ValueError: one cannot travel; gRPC's core would replace the whole status because of it.
+        """
+        self.grpc_context.set_trailing_metadata(self.call.set_trailers(trailing_metadata))
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """Call this with the context once the RPC has ended."""
+        self.grpc_context.add_done_callback(lambda _: callback(self))
+
+    async def read(self) -> Any:
+        """Return the next request, or grpc.aio.EOF."""
+        request = await self.grpc_context.read()
+        if request is not grpc.aio.EOF:
+            checked(request)
+            self.call.message("received")
+        return request
+
+    async def write(self, message: Any) -> None:
+        """Send a response."""
+        if self.call.aborted is not None:
+            raise grpc.aio.AbortError("Locally aborted.")
+        check(message, self._serializer)
+        self._writing += 1
+        try:
+            await self.grpc_context.write(message)
+        finally:
+            self._writing -= 1
+            if self._idle is not None and not self._writing:
+                self._idle.set()
+        self.call.message("sent")
+
+    async def written(self) -> None:
+        """Wait for writes of other tasks: a status sent during one is lost, and the caller waits for ever."""
+        if self._writing:
+            self._idle = asyncio.Event()
+            await self._idle.wait()

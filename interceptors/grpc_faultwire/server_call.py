@@ -1,0 +1,389 @@
+"""One RPC on a server, without I/O: what the handler said, what leaves, and that it ends exactly once.
+
+An adapter makes a `ServerCall`, hands the handler a context that writes into it, and asks at the handler's exit what to
+do. Every exit gives an answer: nothing may leave a caller waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from grpc_faultwire import stack
+from grpc_faultwire.audience import Audience
+from grpc_faultwire.category import Category, Severity
+from grpc_faultwire.details import Details, seconds
+from grpc_faultwire.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Internal,
+    Origin,
+    StatusError,
+    Unimplemented,
+    Unknown,
+    error_class,
+)
+from grpc_faultwire.exposure import Exposure
+from grpc_faultwire.messages import UNCHECKED, MalformedRequestError, UnknownMethodError, UnserializableError, check
+from grpc_faultwire.records import CallInfo, Event, How, Outcome
+from grpc_faultwire.redaction import Redactor, encodable, escaped
+from grpc_faultwire.status import DETAILS_KEY, Reply, encode, valid_trailer
+from grpc_faultwire.translation import MASKED, Recovery, Translator
+from grpc_faultwire.truncation import BUDGET, TRANSPORT, Trailer
+
+logger = logging.getLogger("grpc_faultwire.server")
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What all calls of one interceptor have in common; the interceptors' arguments say what each is.
+
+    Raises:
+        ValueError: a budget outside 1 KiB to 8 KiB.
+    """
+
+    translator: Translator
+    audience: Audience
+    redactor: Redactor
+    exposure: Exposure
+    budget: int
+    clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+    random: Callable[[], float]
+
+    def __post_init__(self) -> None:
+        if not 1024 <= self.budget <= TRANSPORT:
+            raise ValueError(f"budget is {self.budget!r}; it must be 1024 to {TRANSPORT} bytes (default {BUDGET})")
+
+
+class Recoverable(NamedTuple):
+    """Answer with what one of these gives (`ServerCall.recovered`), or give up (`ServerCall.unrecovered`)."""
+
+    recoveries: tuple[Recovery, ...]
+    error: StatusError
+
+
+class Reraise(NamedTuple):
+    """Let the exception go on to grpc."""
+
+    exception: BaseException
+
+
+class Withdrawal(NamedTuple):
+    """Try to send the reply: a task may have cancelled itself. If its caller has gone, let the exception go on."""
+
+    exception: BaseException
+    error: StatusError
+    reply: Reply
+
+
+Exit = Reply | Recoverable | Reraise | Withdrawal | None
+"""What an adapter does at a handler's exit; None: send what the handler returned."""
+
+
+class ServerCall:
+    """One RPC on a server.
+
+    Args:
+        info: what is called.
+        settings: the interceptor's.
+        context: the servicer context that grpc gave.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_recovered",
+        "_started",
+        "_tokens",
+        "aborted",
+        "code",
+        "context",
+        "details",
+        "exception",
+        "info",
+        "settings",
+        "trailers",
+    )
+
+    def __init__(self, info: CallInfo, settings: Settings, context: Any) -> None:
+        self.info = info
+        self.settings = settings
+        self.context = context
+        self.exception: BaseException | None = None
+        self.aborted: StatusError | None = None
+        self.code: grpc.StatusCode | None = None
+        self.details: str | None = None
+        self.trailers: tuple[Trailer, ...] | None = None
+        self._recovered: StatusError | None = None
+        self._ended = False
+        self._started = settings.clock()
+        self._tokens = settings.audience.start(info)
+
+    # What handlers, transformers and recoveries may know.
+
+    @property
+    def service(self) -> str:
+        """The full name of the service."""
+        return self.info.service
+
+    @property
+    def method(self) -> str:
+        """The name of the method."""
+        return self.info.method
+
+    @property
+    def expired(self) -> bool:
+        """Whether the caller's deadline has passed."""
+        remaining = self.remaining()
+        return remaining is not None and remaining <= 0
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller has gone for another reason than its deadline."""
+        is_active = getattr(self.context, "is_active", None)
+        return is_active is not None and not is_active() and not self.expired
+
+    def remaining(self) -> float | None:
+        """Return the seconds until the caller's deadline; None: no deadline."""
+        remaining = self.context.time_remaining()
+        # grpc's sync contexts answer with centuries where there is no deadline.
+        return None if remaining is None or remaining > 1e9 else remaining
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Return what is entered around each step of the handler."""
+        return self.settings.audience.activate(self._tokens)
+
+    def message(self, direction: Literal["sent", "received"]) -> None:
+        """Count a message."""
+        self.settings.audience.message(self._tokens, direction)
+
+    # What the handler says through its context.
+
+    def abort(self, code: Any, message: Any, trailers: Iterable[Trailer] = ()) -> None:
+        """Note that the handler aborts. The first abort counts: a second one would change what was said already."""
+        if self.aborted is None:
+            self.add_trailers(trailers)
+            self.aborted = self._said(code, message, tuple(trailers))
+
+    def add_trailers(self, trailers: Iterable[Trailer]) -> None:
+        """Add to the trailers that the handler has set."""
+        self.trailers = (*(self.trailers or ()), *trailers)
+
+    def set_trailers(self, trailers: Iterable[Trailer]) -> tuple[Trailer, ...]:
+        """Replace the trailers that the handler has set.
+
+        Raises:
+            ValueError: one cannot travel; gRPC's core would replace the whole status because of it.
+        """
+        pairs = tuple((key, value) for key, value in trailers)
+        for key, value in pairs:
+            if not valid_trailer(key, value):
+                raise ValueError(
+                    f"trailing metadata {key!r} cannot travel: keys are lower case, values printable ASCII, or bytes "
+                    "under a key that ends in -bin"
+                )
+        self.trailers = pairs
+        return pairs
+
+    def _said(self, code: Any, message: Any, trailers: tuple[Trailer, ...]) -> StatusError:
+        """Make the error of a code and message that the handler chose, with the details it sent along."""
+        cls = error_class(_status_code(code))
+        text = "" if message is None else encodable(str(message))
+        status = next((_parsed(value) for key, value in trailers if key == DETAILS_KEY), None)
+        if status is None:
+            return cls(text)
+        details = Details(status.details)
+        return cls._received(text, details, {"origin": Origin.RAISED} | _said_info(details))
+
+    # How the handler ends.
+
+    def returned(self, response: Any = None, serializer: Any = UNCHECKED) -> Exit:
+        """Decide what happens when the handler has returned, or its stream has ended.
+
+        Args:
+            response: of a unary method.
+            serializer: its method's.
+
+        Raises:
+            UnserializableError: the response cannot be sent.
+        """
+        if self.aborted is not None:
+            return self._answer(self.aborted)
+        if self.code is not None and self.code is not grpc.StatusCode.OK:
+            return self._answer(self._said(self.code, self.details, self.trailers or ()))
+        check(response, serializer)
+        gone = self._gone()
+        self._end(gone, "cancelled" if gone is not None else "done")
+        return None
+
+    def raised(self, exception: BaseException, *, cancelled: bool = False) -> Exit:
+        """Decide what happens when the handler, or reading from its stream, has raised.
+
+        Args:
+            exception: what was raised.
+            cancelled: whether it came of the cancellation of the RPC's own task, by grpc or by the handler itself.
+        """
+        if self.aborted is not None:
+            return self._answer(self.aborted)
+        if type(exception) is grpc.RpcError:
+            # grpc's own word for a cancelled call, and it must see that very object again.
+            self.gone()
+            return Reraise(exception)
+        if cancelled:
+            error = Internal(MASKED)
+            return Withdrawal(exception, error, self._reply(error, exception))
+        self.exception = exception
+        if isinstance(exception, MalformedRequestError | UnserializableError | UnknownMethodError):
+            return self._answer(_own_error(exception), exception.__cause__)
+        translation = self.settings.translator.translate(exception, self)
+        error = translation.error
+        if error is None:
+            self._end(Unknown("An exception was left to grpc."), "done", exception)
+            return Reraise(exception)
+        if error.message is MASKED and self.code not in (None, grpc.StatusCode.OK):
+            # The handler said what went wrong before it raised; only the exception's own text is masked.
+            error = error_class(_status_code(self.code))(encodable(self.details or MASKED), severity=Severity.ERROR)
+        if translation.recoveries and self._recovered is None:
+            return Recoverable(translation.recoveries, error)
+        return self._answer(error, translation.exception)
+
+    def gone(self) -> None:
+        """Note that the caller has gone: it cancelled the call, or its deadline passed."""
+        self._end(self._gone() or Cancelled("The caller cancelled the call."), "cancelled")
+
+    def recovered(self, error: StatusError, answer: Any = None, serializer: Any = UNCHECKED) -> Exit:
+        """Note that an answer is given in place of an error, of a stream its first; a stream goes on from here.
+
+        Raises:
+            UnserializableError: the answer of a unary method cannot be sent.
+        """
+        self._recovered = error
+        self.settings.audience.event(self._tokens, Event(name="recovered", attributes={"error": error}))
+        self.code = None
+        return self.returned(answer, serializer) if serializer is not UNCHECKED else None
+
+    def unrecovered(self, error: StatusError, failure: BaseException | None = None) -> Exit:
+        """Decide what happens when no recovery gave an answer, or one of them failed."""
+        if failure is None:
+            return self._answer(error, self.exception if self.exception is not error else None)
+        if failure.__context__ is None:
+            failure.__context__ = self.exception
+        return self._answer(Internal(MASKED), failure)
+
+    def _gone(self) -> StatusError | None:
+        if self.expired:
+            return DeadlineExceeded("The deadline expired.")
+        return Cancelled("The caller cancelled the call.") if self.cancelled else None
+
+    def answered(self, withdrawal: Withdrawal) -> None:
+        """Note that a withdrawal's reply was sent: the caller had not gone."""
+        self._end(withdrawal.error, "done", withdrawal.exception)
+
+    def _answer(self, error: StatusError, exception: BaseException | None = None) -> Reply:
+        reply = self._reply(error, exception)
+        self._end(error, "done", exception)
+        _warn(error, reply)
+        return reply
+
+    def _reply(self, error: StatusError, exception: BaseException | None) -> Reply:
+        settings = self.settings
+        shown = exception or error
+        return encode(
+            error,
+            service=self.info.service,
+            method=self.info.method,
+            redactor=settings.redactor,
+            now=settings.wall_clock(),
+            jitter=settings.random(),
+            domain=settings.translator.domain,
+            trailers=self._all_trailers(),
+            stack=stack.frames(shown) if settings.exposure.allows(self.context) else (),
+            remaining=self.remaining(),
+            budget=settings.budget,
+        )
+
+    def _all_trailers(self) -> tuple[Trailer, ...]:
+        if self.trailers is not None:
+            return self.trailers
+        # An interceptor outside this one may have set some before the handler was called.
+        asked = getattr(self.context, "trailing_metadata", None)
+        return tuple((asked() if asked is not None else None) or ())
+
+    def _end(
+        self,
+        error: StatusError | None,
+        how: How,
+        exception: BaseException | None = None,
+    ) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        settings, recovered = self.settings, self._recovered
+        if exception is None and recovered is not None and self.exception is not recovered:
+            exception = self.exception
+        settings.audience.end(
+            self._tokens,
+            lambda: Outcome(
+                code=grpc.StatusCode.OK if error is None else error.code(),
+                error=error,
+                seconds=settings.clock() - self._started,
+                how=how,
+                exception=exception,
+                recovered=recovered,
+            ),
+        )
+
+
+def _own_error(exception: BaseException) -> StatusError:
+    if isinstance(exception, UnknownMethodError):
+        return Unimplemented("Method not found!", reason="METHOD_NOT_FOUND")
+    if isinstance(exception, MalformedRequestError):
+        # The code is what gRPC sends; but it was the caller that sent what cannot be read.
+        return Internal("The request cannot be read.", reason="REQUEST_MALFORMED", category=Category.VALIDATION)
+    return Internal("The response cannot be serialized.", reason="RESPONSE_UNSERIALIZABLE")
+
+
+def _status_code(code: Any) -> grpc.StatusCode:
+    if isinstance(code, grpc.StatusCode):
+        found: grpc.StatusCode | None = code
+    else:
+        found = _CODES.get(code) if isinstance(code, int) else None
+    if found is None or found is grpc.StatusCode.OK:
+        logger.error("a handler aborted with %s, which is the code of no error; UNKNOWN was sent", escaped(repr(code)))
+        return grpc.StatusCode.UNKNOWN
+    return found
+
+
+def _parsed(value: Any) -> status_pb2.Status | None:
+    try:
+        return status_pb2.Status.FromString(value)
+    except (DecodeError, TypeError):
+        return None
+
+
+def _said_info(details: Details) -> dict[str, Any]:
+    info = details.find(error_details_pb2.ErrorInfo)
+    retry = details.find(error_details_pb2.RetryInfo)
+    return {
+        "_reason": (info.reason if info is not None else None) or None,
+        "_domain": (info.domain if info is not None else None) or None,
+        "_metadata": dict(info.metadata) if info is not None else {},
+        "_retry_delay": seconds(retry.retry_delay) if retry is not None else None,
+    }
+
+
+def _warn(error: StatusError, reply: Reply) -> None:
+    if reply.undeclared:
+        name = f"{error.domain or ''}/{error.reason}"
+        logger.warning("undeclared metadata of %s did not leave: %s", escaped(name), ", ".join(reply.undeclared))
+    if "trailers" in reply.dropped:
+        logger.warning("trailers of error %s did not fit beside its status, and were dropped", error.error_id)

@@ -1,0 +1,58 @@
+"""What may be said of where an exception came from: file, line and function, never locals, arguments or source."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+MAX_FRAMES = 50
+"""How many frames of one exception are named: the innermost ones."""
+MAX_CHAIN = 8
+"""How many exceptions of a chain are looked at."""
+
+MAX_GROUP = 8
+"""How many exceptions of a group are described."""
+
+_OWN = os.path.dirname(__file__) + os.sep
+
+
+def frames(exception: BaseException) -> list[str]:
+    """Return "file:line function" for each frame, the innermost first; files are relative to where they import from.
+
+    Faultwire's own frames are left out.
+    """
+    found = [
+        f"{_relative(frame.f_code.co_filename)}:{line} {frame.f_code.co_qualname}"
+        for frame, line in traceback.walk_tb(exception.__traceback__)
+        if not frame.f_code.co_filename.startswith(_OWN)
+    ]
+    return found[: -MAX_FRAMES - 1 : -1]
+
+
+def chain(exception: BaseException) -> list[BaseException]:
+    """Return an exception and what it came from, as Python would print them; cycles end it."""
+    found: list[BaseException] = []
+    following: BaseException | None = exception
+    while following is not None and len(found) < MAX_CHAIN and all(following is not one for one in found):
+        found.append(following)
+        context = None if following.__suppress_context__ else following.__context__
+        following = following.__cause__ or context
+    return found
+
+
+def describe(exception: BaseException, depth: int = 0) -> str:
+    """Return "Type: text" for an exception whose text may itself raise; of a group, its members too."""
+    name = type(exception).__qualname__
+    try:
+        text = str(exception)
+    except Exception:  # noqa: BLE001  # whatever a __str__ raises
+        text = "(its text cannot be made)"
+    if isinstance(exception, BaseExceptionGroup) and depth < MAX_CHAIN:
+        text += " [" + "; ".join(describe(one, depth + 1) for one in exception.exceptions[:MAX_GROUP]) + "]"
+    return f"{name}: {text}" if text else name
+
+
+def _relative(path: str) -> str:
+    roots = sorted((root for root in sys.path if root and path.startswith(root + os.sep)), key=len)
+    return path[len(roots[-1]) + 1 :] if roots else os.path.basename(path)

@@ -1,0 +1,102 @@
+"""The official door: interceptors for ``grpc.intercept_channel``, where a channel cannot be wrapped."""
+
+from __future__ import annotations
+
+import random as random_numbers
+import time
+from collections import namedtuple
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import grpc
+
+from grpc_faultwire.audience import Audience
+from grpc_faultwire.flow import PolicySource
+from grpc_faultwire.records import Kind
+from grpc_faultwire.sync.channel import Methods
+
+
+def client_interceptors(
+    policy: PolicySource | None = None,
+    *,
+    observers: Iterable[Any] = (),
+    target: str = "",
+    clock: Callable[[], float] = time.monotonic,
+    random: Callable[[], float] = random_numbers.random,
+) -> list[ClientInterceptor]:
+    """Return interceptors for ``grpc.intercept_channel`` that do what `wrap_channel` does, as far as grpc lets them.
+
+    Prefer `wrap_channel`. Through this door:
+
+    * a call that streams requests is never sent again, since its requests cannot be kept;
+    * closing the channel does not wake a call that waits to be sent again: it fails when its time has come;
+    * serializers are grpc's, and each call makes grpc's multi-callable anew, which costs time;
+    * what interceptors outside ours make of an error is theirs: grpc hands errors to them as results.
+
+    Args:
+        policy: as for `wrap_channel`.
+        observers: as for `wrap_channel`.
+        target: what observers and policies call the target; grpc does not tell interceptors.
+        clock: as for `wrap_channel`.
+        random: as for `wrap_channel`.
+
+    Returns:
+        One interceptor, which serves all kinds of calls.
+    """
+    return [ClientInterceptor(Methods(policy, audience=Audience(observers), target=target, clock=clock, random=random))]
+
+
+_Details = namedtuple(  # noqa: PYI024  # grpc's interface has no such class to give types to
+    "_Details", ("method", "timeout", "metadata", "credentials", "wait_for_ready", "compression")
+)
+
+
+class _ClientCallDetails(_Details, grpc.ClientCallDetails):
+    """What a call is made with."""
+
+
+class ClientInterceptor(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """An interceptor for calls of all kinds; see `client_interceptors`.
+
+    Args:
+        methods: how calls are made.
+    """
+
+    def __init__(self, methods: Methods) -> None:
+        self._methods = methods
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """See grpc.UnaryUnaryClientInterceptor."""
+        return self._begin(Kind.UNARY, continuation, client_call_details, request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """See grpc.UnaryStreamClientInterceptor."""
+        return self._begin(Kind.SERVER_STREAM, continuation, client_call_details, request)
+
+    def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        """See grpc.StreamUnaryClientInterceptor."""
+        return self._begin(Kind.CLIENT_STREAM, continuation, client_call_details, request_iterator)
+
+    def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        """See grpc.StreamStreamClientInterceptor."""
+        return self._begin(Kind.BIDI_STREAM, continuation, client_call_details, request_iterator)
+
+    def _begin(self, kind: Kind, continuation: Any, details: Any, request: Any) -> Any:
+        def send(request: Any, *, timeout: float | None, metadata: Any) -> Any:
+            changed = _ClientCallDetails(
+                details.method,
+                timeout,
+                metadata,
+                getattr(details, "credentials", None),
+                getattr(details, "wait_for_ready", None),
+                getattr(details, "compression", None),
+            )
+            return continuation(changed, request)
+
+        method = self._methods.find(details.method, kind, replays=False)
+        return method.begin(send, request, getattr(details, "timeout", None), getattr(details, "metadata", None), {})

@@ -1,0 +1,125 @@
+"""How the calls of one method are made: blocking ones in a plain loop, the others by way of `Running`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from grpc_faultwire.errors import StatusError
+from grpc_faultwire.flow import Flow, Plan, failed
+from grpc_faultwire.records import Attempt
+from grpc_faultwire.status import from_rpc_error
+from grpc_faultwire.sync.calls import Call
+from grpc_faultwire.sync.requests import Counted, Requests
+from grpc_faultwire.sync.running import Backoffs, Running, closed_channel
+
+Send = Callable[..., Any]
+"""grpc's own multi-callable, or its ``with_call`` or ``future``."""
+Options = dict[str, Any]
+"""Arguments of a multi-callable beside the request, timeout and metadata."""
+
+
+class Method:
+    """How the calls of one method are made.
+
+    Args:
+        plan: what is decided about them.
+        backoffs: the channel's.
+        replays: whether grpc gets its serialized requests from `Requests`.
+    """
+
+    __slots__ = ("_backoffs", "_counts", "_plan", "_streams_requests", "replays")
+
+    def __init__(self, plan: Plan, backoffs: Backoffs, *, replays: bool) -> None:
+        self._plan = plan
+        self._backoffs = backoffs
+        self._counts = plan.audience.counts_messages
+        self._streams_requests = plan.call.kind.request_streaming
+        self.replays = replays
+
+    def call(self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options) -> Any:
+        """Make a call whose response is waited for here, with as many attempts as it takes."""
+        response, error = self._run(send, request, timeout, metadata, options)
+        if error is None:
+            return response
+        try:
+            raise error from error.__cause__
+        finally:
+            # An error that its own traceback leads back to would live until the next garbage collection.
+            del error
+
+    def _run(
+        self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options
+    ) -> tuple[Any, StatusError | None]:
+        flow = Flow(self._plan, timeout)
+        requests, metadata = self._prepared(flow, request, metadata)
+        while (attempt := _next(flow)) is not None:
+            try:
+                sent = request if requests is None else requests.of(attempt)
+                response, raised = _attempted(flow, attempt, send, sent, metadata, options)
+            except BaseException as exception:
+                flow.close(failed(exception, ()), "failed" if isinstance(exception, Exception) else "cancelled")
+                raise
+            if raised is None:
+                if self._counts:
+                    flow.message("received")
+                flow.settle(attempt, None)
+                return response, None
+            delay = flow.settle(attempt, from_rpc_error(raised))
+            if delay is not None and self._backoffs.closed.wait(delay):
+                flow.close(closed_channel(), "done")
+        return None, flow.error
+
+    def begin(self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options) -> Call:
+        """Begin a call that its caller holds: a future or a stream."""
+        flow = Flow(self._plan, timeout)
+        requests, metadata = self._prepared(flow, request, metadata)
+
+        def start(attempt: Attempt) -> Any:
+            sent = request if requests is None else requests.of(attempt)
+            return send(sent, timeout=attempt.timeout, metadata=_merged(metadata, flow.injected(attempt)), **options)
+
+        running = Running(flow, start, self._backoffs)
+        running.begin()
+        return Call(running)
+
+    def _prepared(self, flow: Flow, request: Any, metadata: Any) -> tuple[Requests | Counted | None, Any]:
+        if flow.retriable and metadata:
+            metadata = tuple(metadata)
+        if not self._streams_requests:
+            if self._counts:
+                flow.message("sent")
+            return None, metadata
+        if self.replays:
+            return Requests(request, flow), metadata
+        # Another attempt would find the caller's iterator empty, and its server would answer as if that were all.
+        flow.commit()
+        return Counted(request, flow) if self._counts else None, metadata
+
+
+def _next(flow: Flow) -> Attempt | None:
+    try:
+        return flow.send()
+    except StatusError as refusal:
+        refusal.with_traceback(None)
+        return None
+
+
+def _attempted(
+    flow: Flow, attempt: Attempt, send: Send, request: Any, metadata: Any, options: Options
+) -> tuple[Any, grpc.RpcError | None]:
+    metadata = _merged(metadata, flow.injected(attempt))
+    timeout, activation = attempt.timeout, flow.activate()
+    # The error's traceback holds this frame, and the flow holds the error.
+    del flow, attempt
+    try:
+        with activation:
+            return send(request, timeout=timeout, metadata=metadata, **options), None
+    except grpc.RpcError as raised:
+        return None, raised
+
+
+def _merged(metadata: Any, injected: list[tuple[str, str | bytes]]) -> Any:
+    return (*(metadata or ()), *injected) if injected else metadata

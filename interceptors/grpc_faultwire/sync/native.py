@@ -1,0 +1,137 @@
+"""What grpc's own call objects can be asked, and when.
+
+In a callback only the status may be asked for: initial metadata may still be on their way in the same thread, and the
+debug string of a call that was ended on this side never comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from grpc_faultwire.errors import StatusError
+from grpc_faultwire.status import decode, from_rpc_error
+
+try:
+    # Private, and nothing else tells a call that has no thread behind it.
+    from grpc._channel import _SingleThreadedRendezvous as _SingleThreaded
+except ImportError:  # pragma: no cover  # a grpcio that has no such calls
+    _SingleThreaded = ()  # type: ignore[assignment,misc]  # nothing is an instance of ()
+
+
+def reports_its_end(call: Any) -> bool:
+    """Whether the call's callbacks come by themselves; otherwise only while it is read."""
+    own = getattr(call, "_running", None)
+    return bool(own.reports) if own is not None else not isinstance(call, (_SingleThreaded, PlainIterator))
+
+
+def failure(call: Any) -> StatusError | None:
+    """Return what an ended call failed with; None: OK. It may be called in the call's own callback."""
+    own = getattr(call, "_running", None)
+    if own is not None:
+        error: StatusError | None = own.flow.error
+        return error
+    try:
+        code = call.code()
+        if code is grpc.StatusCode.OK:
+            return None
+        error = decode(code, call.details(), initial_metadata=(), trailing_metadata=call.trailing_metadata())
+    except Exception as raised:  # noqa: BLE001  # another interceptor's call object; its error is better than none
+        error = decode(None, "", initial_metadata=(), trailing_metadata=())
+        error.__cause__ = raised
+        return error
+    error.__cause__ = call if isinstance(call, BaseException) else None
+    return error
+
+
+def raised_by(call: Any, raised: grpc.RpcError) -> StatusError:
+    """Return the typed error for what reading a call raised."""
+    if raised is call:
+        return failure(call) or from_rpc_error(raised)
+    return from_rpc_error(raised)
+
+
+def complete(error: StatusError) -> None:
+    """Add what could not be asked for in a callback, once the error is in the hands of its caller's thread."""
+    call = error.__cause__
+    if isinstance(call, grpc.RpcError) and isinstance(call, grpc.Future) and not isinstance(call, StatusError):
+        try:
+            error._initial_metadata = call.initial_metadata()  # type: ignore[attr-defined]  # an RpcError that is a call
+        except Exception:  # noqa: BLE001  # as in failure()
+            error._initial_metadata = ()
+        error._debug_error_string = _debug(call)
+    if error._initial_metadata is None:
+        error._initial_metadata = ()
+    if error._trailing_metadata is None:
+        error._trailing_metadata = ()
+
+
+def _debug(call: Any) -> str:
+    # Asked for as it should be, the string of a call that was ended on this side would never come.
+    text = getattr(getattr(call, "_state", None), "debug_error_string", None)
+    return text.decode(errors="replace") if isinstance(text, bytes) else text or ""
+
+
+def as_call(call: Any) -> Any:
+    """Return the call object, or a face for what is none: some interceptors return generators for streams."""
+    return call if hasattr(call, "add_done_callback") else PlainIterator(call)
+
+
+class PlainIterator:
+    """A bare iterator of responses, as far as it can pass for a call."""
+
+    def __init__(self, responses: Iterator[Any]) -> None:
+        self._responses = iter(responses)
+        self._code: grpc.StatusCode | None = None
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._responses)
+        except StopIteration:
+            self._code = grpc.StatusCode.OK
+            raise
+        except grpc.RpcError:
+            self._code = grpc.StatusCode.UNKNOWN
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._responses, name)
+
+    def cancel(self) -> bool:
+        """Stop as far as possible: a generator is closed, unless another thread is in it."""
+        close = getattr(self._responses, "close", None)
+        if self._code is None and close is not None:
+            try:
+                close()
+            except ValueError:
+                return False
+        return self._code is None
+
+    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
+        """Do nothing: who reads it sees its end."""
+
+    def done(self) -> bool:
+        """Whether it has been read to its end."""
+        return self._code is not None
+
+    def code(self) -> grpc.StatusCode | None:
+        """Return OK at its end; what it failed with was raised."""
+        return self._code
+
+    def details(self) -> str:
+        """Return nothing: it does not say."""
+        return ""
+
+    def initial_metadata(self) -> tuple[()]:
+        """Return nothing: it does not say."""
+        return ()
+
+    def trailing_metadata(self) -> tuple[()]:
+        """Return nothing: it does not say."""
+        return ()
+
+    def debug_error_string(self) -> str:
+        """Return nothing: it does not say."""
+        return ""

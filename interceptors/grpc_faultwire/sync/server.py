@@ -1,0 +1,289 @@
+"""The interceptor for grpc's sync servers: grpc's shapes, and what `server_call` decides carried out."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import grpc
+
+from grpc_faultwire.interception import Interception
+from grpc_faultwire.messages import UNCHECKED, UnknownMethodError, UnserializableError, check, checked
+from grpc_faultwire.records import CallInfo
+from grpc_faultwire.server_call import Exit, Recoverable, Reraise, ServerCall, Settings
+from grpc_faultwire.status import Reply
+
+logger = logging.getLogger("grpc_faultwire.server")
+
+
+class ServerInterceptor(Interception, grpc.ServerInterceptor):
+    """Turns what handlers raise into errors that leave the server whole, and ends every RPC.
+
+    Args:
+        arguments: see `grpc_faultwire.interception.Interception`.
+    """
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        """Return the method's handler, wrapped. grpc calls this under its server's lock: nothing slow happens here."""
+        path = handler_call_details.method
+        try:
+            handler = continuation(handler_call_details)
+        except Exception as exception:  # noqa: BLE001  # what an interceptor inside raises is answered like a handler's
+            return self._failing(path, exception)
+        return self._failing(path, UnknownMethodError(path)) if handler is None else self._wrapped(path, handler)
+
+    def _behavior(self, behavior: Callable[..., Any], info: CallInfo, serializer: Any) -> Callable[..., Any]:
+        if not info.kind.response_streaming:
+            wrap = _unary
+        elif getattr(behavior, "experimental_non_blocking", False):
+            wrap = _non_blocking
+        else:
+            wrap = _stream
+        # Attributes such as experimental_thread_pool belong to the behavior, and grpc looks for them.
+        return functools.update_wrapper(wrap(behavior, info, self._settings, serializer), behavior)
+
+
+def _unary(behavior: Callable[..., Any], info: CallInfo, settings: Settings, serializer: Any) -> Callable[..., Any]:
+    def respond(request: Any, context: Any) -> Any:
+        call = ServerCall(info, settings, context)
+        response = None
+        try:
+            with call.active():
+                response = behavior(_received(request, call), Context(call))
+            leaving = call.returned(response, serializer)
+        except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
+            leaving = call.raised(exception)
+        if isinstance(leaving, Recoverable):
+            response, leaving = _recover(call, leaving, serializer)
+        _leave(call, leaving)
+        call.message("sent")
+        return response
+
+    return respond
+
+
+def _stream(behavior: Callable[..., Any], info: CallInfo, settings: Settings, serializer: Any) -> Callable[..., Any]:
+    def respond(request: Any, context: Any) -> Iterator[Any]:
+        call = ServerCall(info, settings, context)
+        responses = _Responses(lambda: behavior(_received(request, call), Context(call)))
+        try:
+            response, leaving = _step(call, responses, serializer)
+            while response is not _END:
+                yield response
+                response, leaving = _step(call, responses, serializer)
+        except GeneratorExit:
+            call.gone()
+            raise
+        finally:
+            responses.close()
+        _leave(call, leaving)
+
+    return respond
+
+
+def _non_blocking(
+    behavior: Callable[..., Any], info: CallInfo, settings: Settings, serializer: Any
+) -> Callable[..., Any]:
+    def respond(request: Any, context: Any, send_response: Callable[[Any], None]) -> None:
+        call = ServerCall(info, settings, context)
+
+        def finish(leaving: Exit) -> None:
+            # This may be any thread, where raising would reach nobody: set the status, and tell grpc that all is sent.
+            if isinstance(leaving, Reply):
+                context.set_trailing_metadata(leaving.trailers)
+                context.set_code(leaving.code)
+                context.set_details(leaving.message)
+            send_response(None)
+
+        def send(response: Any) -> None:
+            if response is None:
+                finish(call.returned())
+                return
+            try:
+                check(response, serializer)
+            except UnserializableError as exception:
+                leaving = call.raised(exception)
+            else:
+                call.message("sent")
+                send_response(response)
+                return
+            finish(leaving)
+
+        try:
+            with call.active():
+                behavior(_received(request, call), Context(call), send)
+        except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
+            leaving = call.raised(exception)
+        else:
+            return
+        _leave(call, call.unrecovered(leaving.error) if isinstance(leaving, Recoverable) else leaving)
+
+    return respond
+
+
+def _step(call: ServerCall, responses: _Responses, serializer: Any) -> tuple[Any, Exit]:
+    """Take one response; at the end, `_END` and what to do. A recovery's responses follow the handler's."""
+    response, leaving = _take(call, responses, serializer)
+    while isinstance(leaving, Recoverable):
+        following, leaving = _recover(call, leaving)
+        if leaving is None:
+            responses.follow(following)
+            response, leaving = _take(call, responses, serializer)
+    return response, leaving
+
+
+def _take(call: ServerCall, responses: _Responses, serializer: Any) -> tuple[Any, Exit]:
+    try:
+        with call.active():
+            response = next(responses, _END)
+        if response is _END or call.aborted is not None:
+            return _END, call.returned()
+        check(response, serializer)
+    except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
+        return _END, call.raised(exception)
+    call.message("sent")
+    return response, None
+
+
+def _recover(call: ServerCall, leaving: Recoverable, serializer: Any = UNCHECKED) -> tuple[Any, Exit]:
+    try:
+        for recovery in leaving.recoveries:
+            with call.active():
+                answer = recovery(leaving.error, call)
+            if answer is not None:
+                return answer, call.recovered(leaving.error, answer, serializer)
+    except BaseException as failure:  # noqa: BLE001  # whatever a user's recovery raises
+        return None, call.unrecovered(leaving.error, failure)
+    return None, call.unrecovered(leaving.error)
+
+
+def _leave(call: ServerCall, leaving: Exit) -> None:
+    """Do what was decided; outside any except block, or the handler's exception would show in the abort's context."""
+    context = call.context
+    if isinstance(leaving, Reply):
+        context.set_trailing_metadata(leaving.trailers)
+        context.abort(leaving.code, leaving.message)
+    elif isinstance(leaving, Reraise):
+        if call.code is not None:
+            context.set_code(call.code)
+        if call.details is not None:
+            context.set_details(call.details)
+        raise leaving.exception
+    elif call.details is not None:
+        context.set_details(call.details)
+
+
+def _received(request: Any, call: ServerCall) -> Any:
+    if call.info.kind.request_streaming:
+        return Requests(request, call)
+    checked(request)
+    call.message("received")
+    return request
+
+
+_END = object()
+
+
+class _Responses(Iterator[Any]):
+    """A handler's responses; the handler is first called when the first one is taken."""
+
+    __slots__ = ("_make", "_responses")
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._responses: Iterator[Any] | None = None
+
+    def __next__(self) -> Any:
+        if self._responses is None:
+            try:
+                self._responses = iter(self._make())
+            except StopIteration as stop:
+                raise RuntimeError("the handler raised StopIteration") from stop
+        return next(self._responses)
+
+    def follow(self, following: Any) -> None:
+        """Take the responses from somewhere else from now on."""
+        self.close()
+        self._make, self._responses = lambda: following, None
+
+    def close(self) -> None:
+        """Let a generator run its ``finally`` now, not when it is collected."""
+        close = getattr(self._responses, "close", None)
+        if close is not None:
+            try:
+                close()
+            except BaseException:
+                logger.exception("a handler's generator raised while it was closed")
+
+
+class Requests(Iterator[Any]):
+    """The requests of a stream, as grpc's own iterator gives them."""
+
+    __slots__ = ("_call", "_requests")
+
+    def __init__(self, requests: Iterator[Any], call: ServerCall) -> None:
+        self._requests = requests
+        self._call = call
+
+    def __next__(self) -> Any:
+        request = checked(next(self._requests))
+        self._call.message("received")
+        return request
+
+    def next(self) -> Any:
+        """Return the next request; grpc's iterator has this name too."""
+        return next(self)
+
+
+@grpc.ServicerContext.register
+class Context:
+    """The context that handlers get: what they say of the status is kept until they have left; all else is grpc's."""
+
+    def __init__(self, call: ServerCall) -> None:
+        self._call = call
+        self._context = call.context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        """End the RPC with this status."""
+        self._call.abort(code, details)
+        # What grpc's own abort raises, for libraries that know it by its emptiness.
+        raise Exception  # noqa: TRY002
+
+    def abort_with_status(self, status: grpc.Status) -> NoReturn:
+        """End the RPC with this status; trailers that were set before stay."""
+        self._call.abort(status.code, status.details, status.trailing_metadata or ())
+        raise Exception  # noqa: TRY002  # as above
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Set the code that the RPC ends with if the handler returns."""
+        self._call.code = code
+
+    def code(self) -> grpc.StatusCode | None:
+        """Return the code that was set; None: none was."""
+        aborted = self._call.aborted
+        return self._call.code if aborted is None else aborted.code()
+
+    def set_details(self, details: str) -> None:
+        """Set the message that the RPC ends with if the handler returns."""
+        self._call.details = details
+
+    def details(self) -> bytes | None:
+        """Return the message that was set, as bytes, as grpc does; None: none was."""
+        aborted = self._call.aborted
+        text = self._call.details if aborted is None else aborted.message
+        return None if text is None else text.encode()
+
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
+        """Set the trailers.
+
+        Raises:
+            ValueError: one cannot travel; gRPC's core would replace the whole status because of it.
+        """
+        self._context.set_trailing_metadata(self._call.set_trailers(trailing_metadata))
