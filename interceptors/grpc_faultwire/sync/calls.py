@@ -11,7 +11,7 @@ import grpc
 from grpc import experimental
 
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.sync.native import complete
+from grpc_faultwire.sync.native import complete, visible
 from grpc_faultwire.sync.running import ENDED, Running
 from grpc_faultwire.sync.timer import TIMER
 
@@ -59,7 +59,7 @@ class Call(grpc.RpcError, grpc.Call, _Future):
         error = self._running.flow.error
         if error is None:
             raise StopIteration
-        raise self._completed(error) from error.__cause__
+        raise visible(self._completed(error)) from error.__cause__
 
     def next(self) -> Any:
         """Return the next response, as ``next(call)``.
@@ -150,7 +150,7 @@ class Call(grpc.RpcError, grpc.Call, _Future):
             raise error from error.__cause__
         return self._running.inner.result()
 
-    def exception(self, timeout: float | None = None) -> StatusError | None:
+    def exception(self, timeout: float | None = None) -> Exception | None:
         """Return the error that the RPC failed with, or None; waits and raises as `result`."""
         return self._outcome(timeout)
 
@@ -161,7 +161,7 @@ class Call(grpc.RpcError, grpc.Call, _Future):
             return None
         try:
             raise error from error.__cause__
-        except StatusError as raised:
+        except Exception as raised:  # noqa: BLE001  # it is the one that was just raised
             return raised.__traceback__
 
     def add_done_callback(self, fn: Callable[[Any], None]) -> None:
@@ -186,14 +186,14 @@ class Call(grpc.RpcError, grpc.Call, _Future):
         error = self._running.flow.error
         return getattr(self._running.inner if error is None else self._completed(error), name)()
 
-    def _outcome(self, timeout: float | None) -> StatusError | None:
+    def _outcome(self, timeout: float | None) -> Exception | None:
         self._must_not_wait_alone()
         if not self._running.wait(timeout):
             raise grpc.FutureTimeoutError
         if self.cancelled():
             raise grpc.FutureCancelledError
         error = self._running.flow.error
-        return None if error is None else self._completed(error)
+        return None if error is None else visible(self._completed(error))
 
     def _completed(self, error: StatusError) -> StatusError:
         if not self.__dict__.get("_is_complete"):

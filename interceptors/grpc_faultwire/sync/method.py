@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import grpc
@@ -18,7 +19,8 @@ from grpc_faultwire.sync.running import Backoffs, Running, closed_channel
 Send = Callable[..., Any]
 """grpc's own multi-callable, or its ``with_call`` or ``future``."""
 Options = dict[str, Any]
-"""Arguments of a multi-callable beside the request, timeout and metadata."""
+"""Keyword arguments of a multi-callable."""
+Activation = AbstractContextManager[Any]
 
 
 class Method:
@@ -58,7 +60,8 @@ class Method:
         while (attempt := _next(flow)) is not None:
             try:
                 sent = request if requests is None else requests.of(attempt)
-                response, raised = _attempted(flow, attempt, send, sent, metadata, options)
+                given = self._given(flow, attempt, metadata, options)
+                response, raised = _attempted(flow.activate(), send, sent, given)
             except BaseException as exception:
                 flow.close(failed(exception, ()), "failed" if isinstance(exception, Exception) else "cancelled")
                 raise
@@ -79,11 +82,16 @@ class Method:
 
         def start(attempt: Attempt) -> Any:
             sent = request if requests is None else requests.of(attempt)
-            return send(sent, timeout=attempt.timeout, metadata=_merged(metadata, flow.injected(attempt)), **options)
+            return send(sent, **self._given(flow, attempt, metadata, options))
 
         running = Running(flow, start, self._backoffs)
         running.begin()
         return Call(running)
+
+    def _given(self, flow: Flow, attempt: Attempt, metadata: Any, options: Options) -> Options:
+        injected = flow.injected(attempt)
+        merged = (*(metadata or ()), *injected) if injected else metadata
+        return {"timeout": attempt.timeout, "metadata": merged, **options}
 
     def _prepared(self, flow: Flow, request: Any, metadata: Any) -> tuple[Requests | Counted | None, Any]:
         if flow.retriable and metadata:
@@ -107,19 +115,10 @@ def _next(flow: Flow) -> Attempt | None:
         return None
 
 
-def _attempted(
-    flow: Flow, attempt: Attempt, send: Send, request: Any, metadata: Any, options: Options
-) -> tuple[Any, grpc.RpcError | None]:
-    metadata = _merged(metadata, flow.injected(attempt))
-    timeout, activation = attempt.timeout, flow.activate()
-    # The error's traceback holds this frame, and the flow holds the error.
-    del flow, attempt
+def _attempted(activation: Activation, send: Send, request: Any, options: Options) -> tuple[Any, grpc.RpcError | None]:
+    # The traceback of what is raised holds this frame, so nothing here may lead to the flow, which holds the error.
     try:
         with activation:
-            return send(request, timeout=timeout, metadata=metadata, **options), None
+            return send(request, **options), None
     except grpc.RpcError as raised:
         return None, raised
-
-
-def _merged(metadata: Any, injected: list[tuple[str, str | bytes]]) -> Any:
-    return (*(metadata or ()), *injected) if injected else metadata

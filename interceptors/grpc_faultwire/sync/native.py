@@ -37,13 +37,21 @@ def failure(call: Any) -> StatusError | None:
         code = call.code()
         if code is grpc.StatusCode.OK:
             return None
-        error = decode(code, call.details(), initial_metadata=(), trailing_metadata=call.trailing_metadata())
-    except Exception as raised:  # noqa: BLE001  # another interceptor's call object; its error is better than none
-        error = decode(None, "", initial_metadata=(), trailing_metadata=())
-        error.__cause__ = raised
-        return error
-    error.__cause__ = call if isinstance(call, BaseException) else None
+        error = decode(code, call.details(), initial_metadata=(), trailing_metadata=call.trailing_metadata() or ())
+        error.__cause__ = call.exception() if type(call).__name__ == "_FailureOutcome" else _exception(call)
+    except Exception:  # noqa: BLE001  # another interceptor's call object; an error without a status is better than none
+        return decode(None, "", initial_metadata=(), trailing_metadata=())
     return error
+
+
+def visible(error: StatusError) -> Exception:
+    """Return what the caller gets to see: the error, or the exception that kept an RPC from having one, as in grpc."""
+    cause = error.__cause__
+    return cause if isinstance(cause, Exception) and not isinstance(cause, grpc.RpcError) else error
+
+
+def _exception(call: Any) -> BaseException | None:
+    return call if isinstance(call, BaseException) else None
 
 
 def raised_by(call: Any, raised: grpc.RpcError) -> StatusError:
