@@ -234,16 +234,19 @@ class ServerCall:
         """
         if self.aborted is not None:
             return self._answer(self.aborted)
-        if type(exception) is grpc.RpcError:
+        if type(exception) is grpc.RpcError and self._gone() is not None:
             # grpc's own word for a cancelled call, and it must see that very object again.
             self.gone()
             return Reraise(exception)
         if cancelled:
-            error = Internal(MASKED)
-            return Withdrawal(exception, error, self._reply(error, exception))
+            masked = Internal(MASKED)
+            return Withdrawal(exception, masked, self._reply(masked, exception))
         self.exception = exception
         if isinstance(exception, MalformedRequestError | UnserializableError | UnknownMethodError):
             return self._answer(_own_error(exception), exception.__cause__)
+        return self._translated(exception)
+
+    def _translated(self, exception: BaseException) -> Exit:
         translation = self.settings.translator.translate(exception, self)
         error = translation.error
         if error is None:
