@@ -59,7 +59,7 @@ class World:
         self.name = name
         self.aio = name != "sync"
         self.recorder = Recorder()
-        self.interceptors: list[Any] = []
+        self.suffix = ""
         self._stack = stack
 
     def servicer(self, steps: dict[str, Callable[[Any], Any]]) -> Any:
