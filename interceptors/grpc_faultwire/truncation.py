@@ -184,18 +184,20 @@ def _drop_details(draft: Draft, excess: int) -> bool:
 
 
 def _empty_metadata(draft: Draft, excess: int) -> bool:
-    # The keys stay, as AIP-193 demands; only if they alone are too much do they go too.
+    # The keys stay, as AIP-193 demands.
     metadata = draft.info.metadata
     saved = 0
     for key in sorted(metadata, key=lambda key: -len(metadata[key])):
         if saved < excess:
             saved += len(metadata[key].encode())
             metadata[key] = ""
-    for key in list(metadata):
-        if saved < excess:
-            saved += len(key)
-            del metadata[key]
     return saved > 0
+
+
+def _drop_metadata(draft: Draft, _excess: int) -> bool:
+    changed = bool(draft.info.metadata)
+    draft.info.metadata.clear()
+    return changed
 
 
 def _cut_message(draft: Draft, excess: int) -> bool:
@@ -245,5 +247,6 @@ _STEPS: Iterable[tuple[str, Callable[[Draft, int], bool]]] = (
     ("localized_message", _drop_kind(rpc.LocalizedMessage)),
     ("metadata", _empty_metadata),
     ("message", _cut_message),
+    ("metadata_keys", _drop_metadata),
     ("trailers", _drop_trailers),
 )

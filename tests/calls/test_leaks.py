@@ -171,7 +171,7 @@ def everything(error: grpc.RpcError) -> str:
     return f"{error.details()} {typed!r} {typed.status} {trailers!r}"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     raiser=st.sampled_from(RAISERS),
     shape=st.sampled_from(SHAPES),

@@ -157,7 +157,7 @@ class Truncation(_message.Message):
     @_builtins.property
     def dropped(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was dropped or shortened, in order: "debug_info", "help", "causes", "batch", "violations", "details",
-        "localized_message", "metadata", "message", "trailers".
+        "localized_message", "metadata" (its values), "message", "metadata_keys", "trailers".
         """
 
     def __init__(
