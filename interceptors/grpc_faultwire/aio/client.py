@@ -1,0 +1,174 @@
+"""The official door: interceptors for ``grpc.aio.insecure_channel``, where a channel cannot be wrapped."""
+
+from __future__ import annotations
+
+import asyncio
+import random as random_numbers
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from typing import Any, TypeVar
+
+import grpc.aio
+
+from grpc_faultwire.aio.calls import Call, StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
+from grpc_faultwire.aio.channel import Methods
+from grpc_faultwire.aio.native import LOCALLY_CANCELLED
+from grpc_faultwire.aio.running import Running
+from grpc_faultwire.audience import Audience
+from grpc_faultwire.flow import Flow, PolicySource, cancelled, failed
+from grpc_faultwire.records import Attempt, Kind
+from grpc_faultwire.status import from_rpc_error
+
+C = TypeVar("C", bound=Call)
+
+
+def client_interceptors(
+    policy: PolicySource | None = None,
+    *,
+    observers: Iterable[Any] = (),
+    target: str = "",
+    clock: Callable[[], float] = time.monotonic,
+    random: Callable[[], float] = random_numbers.random,
+) -> list[grpc.aio.ClientInterceptor]:
+    """Return interceptors for ``grpc.aio.insecure_channel`` that do what `wrap_channel` does, as far as grpc lets them.
+
+    Prefer `wrap_channel`. Through this door:
+
+    * a call that streams requests is never sent again, since its requests cannot be kept;
+    * faults of serializers stay hidden: the server gets an empty request, or the caller None as a response;
+    * a call that is cancelled before the interceptor's turn was never begun, and no observer hears of it;
+    * ``time_remaining()`` raises NotImplementedError, ``read()`` after an error gives EOF, mixing iteration with reads
+      or writes is not noticed, and ``cancelled()`` is late: the call objects are grpc's, with ours inside;
+    * closing the channel does not end a call that waits to be sent again: it fails when its time has come;
+    * it costs a task for each call.
+
+    Args:
+        policy: as for `wrap_channel`.
+        observers: as for `wrap_channel`.
+        target: what observers and policies call the target; grpc does not tell interceptors.
+        clock: as for `wrap_channel`.
+        random: as for `wrap_channel`.
+
+    Returns:
+        Four interceptors, one for each kind of call: grpc.aio takes an object for its first kind only.
+    """
+    methods = Methods(policy, audience=Audience(observers), target=target, clock=clock, random=random)
+    return [
+        UnaryUnaryInterceptor(methods),
+        UnaryStreamInterceptor(methods),
+        StreamUnaryInterceptor(methods),
+        StreamStreamInterceptor(methods),
+    ]
+
+
+class Interceptor:
+    """What the four have in common; see `client_interceptors`.
+
+    Args:
+        methods: how calls are made.
+    """
+
+    def __init__(self, methods: Methods) -> None:
+        self._methods = methods
+
+    async def _begin(self, kind: Kind, face: type[C], continuation: Any, details: Any, request: Any) -> C:
+        method = self._methods.find(details.method, kind, asyncio.get_running_loop())
+
+        def proceed(request: Any, timeout: float | None, metadata: Any) -> Any:
+            return continuation(details._replace(timeout=timeout, metadata=metadata), request)
+
+        running = method.prepare(InterceptedRunning, proceed, details.timeout)
+        if kind.request_streaming:
+            # Another attempt would find the caller's iterator empty, and its server would answer as if that were all.
+            running.flow.commit()
+            if method.plan.audience.counts_messages:
+                request = _counted(request, running.flow)
+        await running.open(request, details.metadata)
+        return face(running)
+
+
+class InterceptedRunning(Running):
+    """A call behind an interceptor: an attempt gets its call object from a coroutine."""
+
+    __slots__ = ()
+
+    async def open(self, request: Any, metadata: Any) -> None:
+        """Send the first attempt."""
+        attempt = self.first(request, metadata)
+        if attempt is not None:
+            await self._proceed(attempt)
+
+    def resend(self, attempt: Attempt) -> None:
+        """Send another attempt."""
+        self._timer = self.loop.create_task(self._proceed(attempt), context=self._context)
+
+    async def _proceed(self, attempt: Attempt) -> None:
+        if self._send is None:
+            return
+        try:
+            with self.flow.activate():
+                proceeding = self._send(self._request, attempt.timeout, self.outgoing(attempt))
+            call = await proceeding
+        except asyncio.CancelledError:
+            self.end(cancelled(LOCALLY_CANCELLED, grpc.aio.Metadata()), "cancelled")
+            raise
+        except grpc.aio.AioRpcError as raised:
+            self.lost(attempt, from_rpc_error(raised))
+        except Exception as raised:
+            self.end(failed(raised, grpc.aio.Metadata()), "failed")
+            raise
+        else:
+            self.adopt(attempt, call)
+
+
+class UnaryUnaryInterceptor(Interceptor, grpc.aio.UnaryUnaryClientInterceptor):
+    """For calls with one request and one response."""
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> UnaryUnaryCall:
+        """See grpc.aio.UnaryUnaryClientInterceptor."""
+        return await self._begin(Kind.UNARY, UnaryUnaryCall, continuation, client_call_details, request)
+
+
+class UnaryStreamInterceptor(Interceptor, grpc.aio.UnaryStreamClientInterceptor):
+    """For calls with one request and a stream of responses."""
+
+    async def intercept_unary_stream(
+        self, continuation: Any, client_call_details: Any, request: Any
+    ) -> UnaryStreamCall:
+        """See grpc.aio.UnaryStreamClientInterceptor."""
+        return await self._begin(Kind.SERVER_STREAM, UnaryStreamCall, continuation, client_call_details, request)
+
+
+class StreamUnaryInterceptor(Interceptor, grpc.aio.StreamUnaryClientInterceptor):
+    """For calls with a stream of requests and one response."""
+
+    async def intercept_stream_unary(
+        self, continuation: Any, client_call_details: Any, request_iterator: Any
+    ) -> StreamUnaryCall:
+        """See grpc.aio.StreamUnaryClientInterceptor."""
+        return await self._begin(
+            Kind.CLIENT_STREAM, StreamUnaryCall, continuation, client_call_details, request_iterator
+        )
+
+
+class StreamStreamInterceptor(Interceptor, grpc.aio.StreamStreamClientInterceptor):
+    """For calls with a stream of requests and a stream of responses."""
+
+    async def intercept_stream_stream(
+        self, continuation: Any, client_call_details: Any, request_iterator: Any
+    ) -> StreamStreamCall:
+        """See grpc.aio.StreamStreamClientInterceptor."""
+        return await self._begin(
+            Kind.BIDI_STREAM, StreamStreamCall, continuation, client_call_details, request_iterator
+        )
+
+
+async def _counted(requests: Any, flow: Flow) -> AsyncIterator[Any]:
+    if isinstance(requests, AsyncIterable):
+        async for request in requests:
+            flow.message("sent")
+            yield request
+    else:
+        for request in requests:
+            flow.message("sent")
+            yield request

@@ -1,0 +1,103 @@
+"""The multi-callables of a wrapped channel: grpc.aio's signatures, and our calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from grpc_faultwire.aio.calls import StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
+from grpc_faultwire.aio.method import Method
+from grpc_faultwire.aio.running import Running
+
+
+class MultiCallable:
+    """What the four have in common.
+
+    Args:
+        inner: grpc's own.
+        method: how calls are made.
+    """
+
+    def __init__(self, inner: Any, method: Method) -> None:
+        self._inner = inner
+        self._method = method
+
+    def _begin(self, request: Any, timeout: float | None, metadata: Any, options: dict[str, Any]) -> Running:
+        inner = self._inner
+
+        def send(request: Any, timeout: float | None, metadata: Any) -> Any:
+            return inner(request, timeout=timeout, metadata=metadata, **options)
+
+        return self._method.begin(send, request, timeout, metadata)
+
+
+class UnaryUnaryMultiCallable(MultiCallable, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
+    """Calls a method with one request and one response."""
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> UnaryUnaryCall:
+        """Start a call; arguments as grpc's, ``timeout`` in seconds for all attempts together."""
+        options = {"credentials": credentials, "wait_for_ready": wait_for_ready, "compression": compression}
+        return UnaryUnaryCall(self._begin(request, timeout, metadata, options))
+
+
+class UnaryStreamMultiCallable(MultiCallable, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
+    """Calls a method with one request and a stream of responses."""
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> UnaryStreamCall:
+        """Start a call; arguments as grpc's, ``timeout`` in seconds for all attempts together."""
+        options = {"credentials": credentials, "wait_for_ready": wait_for_ready, "compression": compression}
+        return UnaryStreamCall(self._begin(request, timeout, metadata, options))
+
+
+class StreamUnaryMultiCallable(MultiCallable, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
+    """Calls a method with a stream of requests and one response."""
+
+    def __call__(  # noqa: PLR0917  # grpc's signature
+        self,
+        request_iterator: Any = None,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,  # noqa: FBT001  # grpc's signature
+        compression: grpc.Compression | None = None,
+    ) -> StreamUnaryCall:
+        """Start a call; arguments as grpc's, ``timeout`` in seconds for all attempts together."""
+        options = {"credentials": credentials, "wait_for_ready": wait_for_ready, "compression": compression}
+        return StreamUnaryCall(self._begin(request_iterator, timeout, metadata, options))
+
+
+class StreamStreamMultiCallable(MultiCallable, grpc.aio.StreamStreamMultiCallable[Any, Any]):
+    """Calls a method with a stream of requests and a stream of responses."""
+
+    def __call__(  # noqa: PLR0917  # grpc's signature
+        self,
+        request_iterator: Any = None,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,  # noqa: FBT001  # grpc's signature
+        compression: grpc.Compression | None = None,
+    ) -> StreamStreamCall:
+        """Start a call; arguments as grpc's, ``timeout`` in seconds for all attempts together."""
+        options = {"credentials": credentials, "wait_for_ready": wait_for_ready, "compression": compression}
+        return StreamStreamCall(self._begin(request_iterator, timeout, metadata, options))

@@ -1,0 +1,396 @@
+"""A call in progress: what grpc's callbacks and our timers hold. Its caller holds a `Call`, so dropping is noticed.
+
+Everything happens in the event loop's thread, so the callback of an attempt always decides before anyone who awaits
+that attempt resumes: whoever resumes looks whether its attempt is still the call's.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import contextvars
+import copy
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from grpc_faultwire.aio.native import COLLECTED, LOCALLY_CANCELLED, at_once, failure, is_doubtful, is_local, is_usage
+from grpc_faultwire.aio.native import Waiting as _Waiting
+from grpc_faultwire.aio.requests import Requests
+from grpc_faultwire.aio.serializers import OWNER
+from grpc_faultwire.errors import StatusError
+from grpc_faultwire.flow import Flow, cancelled, failed
+from grpc_faultwire.records import Attempt, How
+from grpc_faultwire.status import decode, from_rpc_error
+
+if TYPE_CHECKING:
+    from grpc_faultwire.aio.calls import Call
+
+DOUBT = 0.1
+"""Seconds that the server's status is waited for after a write has failed."""
+
+Backoffs = set["Running"]
+"""The calls of a channel that wait to be sent again, so that closing the channel ends them."""
+
+Send = Callable[[Any, float | None, Any], Any]
+"""Puts an attempt on the wire: called with the request or requests, a timeout and metadata, it returns grpc's call."""
+
+
+class Running:
+    """One call, over as many attempts as it takes.
+
+    Args:
+        flow: what is decided.
+        send: puts an attempt on the wire.
+        loop: the channel's.
+        backoffs: the channel's.
+
+    Attributes:
+        flow: the same.
+        call: grpc's call object of the attempt in flight; None between attempts, and if there was none.
+        ended: whether the call has ended for its caller.
+        error: what it ended with; None while it goes on, and after OK.
+        requests: keeps the requests of a call that may be sent again; None if it may not, or has but one.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_attempt",
+        "_backoffs",
+        "_callbacks",
+        "_context",
+        "_face",
+        "_handle",
+        "_metadata",
+        "_reference",
+        "_request",
+        "_send",
+        "_timer",
+        "_waiters",
+        "call",
+        "ended",
+        "error",
+        "flow",
+        "loop",
+        "requests",
+    )
+
+    def __init__(self, flow: Flow, send: Send, loop: asyncio.AbstractEventLoop, backoffs: Backoffs) -> None:
+        self.flow = flow
+        self.loop = loop
+        self.call: Any = None
+        self.ended = False
+        self.error: StatusError | None = None
+        self.requests: Requests | None = None
+        self._send: Send | None = send
+        self._backoffs = backoffs
+        self._attempt: Attempt | None = None
+        self._request: Any = None
+        self._metadata: Any = None
+        self._context = contextvars.copy_context()
+        self._timer: Any = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._callbacks: list[Callable[[Any], None]] = []
+        self._face: type[Call] | None = None
+        self._handle: weakref.ref[Call] | None = None
+        self._reference: weakref.ref[Running] = weakref.ref(self)
+
+    # Attempts.
+
+    def start(self, request: Any, metadata: Any) -> None:
+        """Send the first attempt, in the caller's context.
+
+        Args:
+            request: or the iterator of requests; None: they will be written.
+            metadata: the caller's.
+
+        Raises:
+            Exception: what grpc raises at once, such as UsageError on a closed channel.
+        """
+        attempt = self.first(request, metadata)
+        if attempt is None:
+            return
+        try:
+            self._context.run(self._put, attempt)
+        except BaseException as raised:
+            self.end(failed(raised, grpc.aio.Metadata()), "failed")
+            raise
+
+    def first(self, request: Any, metadata: Any) -> Attempt | None:
+        """Begin the first attempt; None if a policy refused it, and the call has ended."""
+        self._metadata = metadata
+        if self.flow.retriable and self.flow.plan.call.kind.request_streaming:
+            self.requests = Requests(self, request, self._context)
+        else:
+            self._request = request
+        try:
+            return self.flow.send()
+        except StatusError as refusal:
+            self._conclude(refusal)
+            return None
+
+    def outgoing(self, attempt: Attempt) -> Any:
+        """Return the metadata to send with an attempt."""
+        pairs = self.flow.injected(attempt)
+        return grpc.aio.Metadata(*(self._metadata or ()), *pairs) if pairs else self._metadata
+
+    def own(self) -> contextvars.Token[Any]:
+        """Make this the owner of the messages that are serialized in this context."""
+        return OWNER.set(self._reference)
+
+    def adopt(self, attempt: Attempt, call: Any) -> None:
+        """Go on with the call object of an attempt that is on the wire."""
+        self._attempt, self.call = attempt, call
+        if not self.flow.retriable:
+            self._forget()
+        call.add_done_callback(self._on_done)
+        if self.requests is not None:
+            self.requests.restart()
+        self._wake()
+
+    def lost(self, attempt: Attempt, error: StatusError) -> None:
+        """Go on after an attempt that failed before it had a call object."""
+        self._attempt = attempt
+        self._fail(error)
+
+    def resend(self, attempt: Attempt) -> None:
+        """Send another attempt."""
+        try:
+            self._put(attempt)
+        except Exception as raised:  # noqa: BLE001  # there is no caller here to raise it to
+            self.end(failed(raised, grpc.aio.Metadata()), "failed")
+
+    def _put(self, attempt: Attempt) -> None:
+        if self._send is None:
+            return
+        self.own()
+        with self.flow.activate():
+            call = self._send(self._request, attempt.timeout, self.outgoing(attempt))
+        self.adopt(attempt, call)
+
+    def _again(self) -> None:
+        self._timer = None
+        self._backoffs.discard(self)
+        attempt = self.flow.send()
+        if attempt is None:
+            self._conclude(self.flow.error)
+        else:
+            self.resend(attempt)
+
+    # Ends. grpc calls back from whatever is running, even from a finalizer.
+
+    def _on_done(self, call: Any) -> None:
+        if self.ended or call is not self.call:
+            return
+        try:
+            self._judge(call, at_once(failure(call)))
+        except _Waiting:
+            self._timer = self.loop.create_task(self._judge_later(call))
+
+    async def _judge_later(self, call: Any) -> None:
+        self._judge(call, await failure(call))
+
+    def _judge(self, call: Any, error: StatusError | None) -> None:
+        if self.ended or call is not self.call:
+            return
+        if error is None:
+            self._succeed()
+        elif is_local(error):
+            if error.message == COLLECTED:
+                self.drop()
+            elif self.flow.close(error, "cancelled"):
+                self._conclude(error)
+        elif is_doubtful(error) and self._timer is None:
+            self._timer = self.loop.call_later(DOUBT, self._judge, call, error)
+        else:
+            self._fail(error)
+
+    def _succeed(self) -> None:
+        self.ended = True
+        if self.flow.plan.call.kind.response_streaming:
+            self._settle()
+        else:
+            # The response is deserialized next, in this very step of the loop.
+            self.loop.call_soon(self._settle)
+        self._forget()
+        self._tell()
+
+    def _settle(self) -> None:
+        if self._attempt is None or self.error is not None:
+            return
+        if not self.flow.plan.call.kind.response_streaming:
+            self.flow.message("received")
+        self.flow.settle(self._attempt, None)
+
+    def _fail(self, error: StatusError) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        delay = self.flow.settle(self._attempt, error) if self._attempt is not None else None
+        if delay is not None:
+            self.call = None
+            self._backoffs.add(self)
+            self._timer = self.loop.call_later(delay, self._again, context=self._context)
+        elif self.flow.how is not None:
+            self._conclude(self.flow.error)
+
+    def fault(self, exception: Exception, message: str) -> None:
+        """End the call: a serializer raised."""
+        nothing = grpc.aio.Metadata()
+        error = decode(grpc.StatusCode.INTERNAL, message, initial_metadata=nothing, trailing_metadata=nothing)
+        error.__cause__ = exception
+        if not self.end(error, "failed") and self.error is None:
+            # The response of a call whose status was OK.
+            self.flow.close(error, "failed")
+            self.error = error
+
+    def cancel(self) -> bool:
+        """Cancel the call; False if it has ended."""
+        if self.ended:
+            return False
+        if self.call is not None:
+            cancelled_here: bool = self.call.cancel()
+            return cancelled_here
+        return self.end(cancelled(LOCALLY_CANCELLED, grpc.aio.Metadata()), "cancelled")
+
+    def drop(self) -> None:
+        """End the call because nobody holds it. Called by finalizers, so it takes no lock."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._abandon)
+        else:
+            # Nothing will run in that loop any more, and observers' locks may be held right here.
+            _thread.start_new_thread(self._abandon, ())
+
+    def _abandon(self) -> None:
+        self.end(cancelled(COLLECTED, grpc.aio.Metadata()), "abandoned")
+
+    def end(self, error: StatusError, how: How) -> bool:
+        """End the call from outside; False if it has ended."""
+        if self.ended or not self.flow.close(error, how):
+            return False
+        self.ended, self.error = True, error
+        if self.call is not None and not self.loop.is_closed():
+            self.call.cancel()
+        self._conclude(error)
+        return True
+
+    def received(self, call: Any, response: Any) -> bool:
+        """Take note of a response of a stream; False if its attempt has failed, and another takes over."""
+        if call is not self.call:
+            return False
+        if response is not grpc.aio.EOF:
+            if not self.flow.committed and not self.ended:
+                self.flow.commit()
+            self.flow.message("received")
+        return True
+
+    def sent(self, data: Any, *, again: bool) -> None:
+        """Take note of a request's bytes, which may be sent again."""
+        if not again:
+            self.flow.message("sent")
+        if self.requests is not None:
+            self.requests.sent(data)
+
+    def _conclude(self, error: StatusError | None) -> None:
+        self.ended, self.error = True, error
+        if self._timer is not None:
+            self._timer.cancel()
+            self._backoffs.discard(self)
+        if self.requests is not None:
+            self.requests.stop()
+        self._forget()
+        self._tell()
+
+    def _forget(self) -> None:
+        self._send = self._request = self._metadata = self._timer = None
+
+    # Those who wait.
+
+    def _tell(self) -> None:
+        self._wake()
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self._handle_or_another())
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _handle_or_another(self) -> Any:
+        handle = self._handle() if self._handle is not None else None
+        return handle if handle is not None or self._face is None else self._face(self)
+
+    def call_back(self, callback: Callable[[Any], None], handle: Call) -> None:
+        """Call back with the handle, or another if that was dropped, once the call has ended."""
+        self._callbacks.append(callback)
+        self._face, self._handle = type(handle), weakref.ref(handle)
+
+    async def turn(self) -> None:
+        """Wait until the next attempt is on the wire or the call has ended."""
+        waiter: asyncio.Future[None] = self.loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    async def next_call(self) -> Any:
+        """Wait for another attempt, and return grpc's call object; cancels the RPC if the waiting task is cancelled.
+
+        Raises:
+            StatusError: the call has ended.
+            asyncio.CancelledError: it was cancelled.
+        """
+        while self.call is None:
+            if self.ended:
+                self.raise_end(None)
+            try:
+                await self.turn()
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+        return self.call
+
+    async def after(self, call: Any, raised: BaseException) -> bool:
+        """Look what it means that grpc's call object raised something.
+
+        Returns:
+            True: raise it again. False: another attempt takes over.
+
+        Raises:
+            StatusError: the call has ended with this error.
+        """
+        if isinstance(raised, grpc.aio.AioRpcError):
+            if call is self.call and not self.ended and not call.done():
+                # An interceptor of the bare channel, or its iterator, raised it on its own.
+                self._fail(from_rpc_error(raised))
+                call.cancel()
+            while call is self.call and not self.ended:
+                await self.turn()
+            if self.ended:
+                self.raise_end(raised)
+            return False
+        if isinstance(raised, asyncio.CancelledError):
+            if self.flow.how == "failed":
+                self.raise_end(raised)
+        elif not is_usage(raised):
+            # Metadata or a request that grpc cannot send: it raises in its own task, and there never is a status.
+            self.end(failed(raised, grpc.aio.Metadata()), "failed")
+        return True
+
+    def raise_end(self, cause: BaseException | None) -> None:
+        """Raise what the call ended with, if it did not end with OK.
+
+        A copy: with its traceback it would keep this call, which keeps the error.
+
+        Args:
+            cause: grpc's own error.
+        """
+        if self.error is None:
+            return
+        if self.flow.how in ("cancelled", "abandoned"):
+            raise asyncio.CancelledError
+        _ = self.error.error_id  # chosen when it is first asked for, and the same in every copy
+        raise copy.copy(self.error) from self.error.__cause__ or cause
