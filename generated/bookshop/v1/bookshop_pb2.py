@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from faultwire.v1 import options_pb2 as faultwire_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62ookshop/v1/bookshop.proto\x12\x0b\x62ookshop.v1\x1a\x1a\x66\x61ultwire/v1/options.proto\"\x1e\n\x0eGetBookRequest\x12\x0c\n\x04isbn\x18\x01 \x01(\t\"H\n\x04\x42ook\x12\x0c\n\x04isbn\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x13\n\x0bprice_cents\x18\x04 \x01(\x03\"\"\n\x10ListBooksRequest\x12\x0e\n\x06\x61uthor\x18\x01 \x01(\t\"@\n\tOrderLine\x12\x0c\n\x04isbn\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x05\x12\x13\n\x05\x65mail\x18\x03 \x01(\tB\x04\xf0\x81\x19\x02\"(\n\x05Order\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0btotal_cents\x18\x02 \x01(\x03\"*\n\x05Quote\x12\x0c\n\x04isbn\x18\x01 \x01(\t\x12\x13\n\x0bprice_cents\x18\x02 \x01(\x03*\xe2\x05\n\rBookshopError\x12\x1e\n\x1a\x42OOKSHOP_ERROR_UNSPECIFIED\x10\x00\x12v\n\x1d\x42OOKSHOP_ERROR_BOOK_NOT_FOUND\x10\x01\x1aS\xf2\x81\x19O\n\tNOT_FOUND2\x1cNo book has the ISBN {isbn}.:$\n\x04isbn\x1a\x1cThe ISBN that was asked for.\x12h\n\x1c\x42OOKSHOP_ERROR_ORDER_INVALID\x10\x02\x1a\x46\xf2\x81\x19\x42\n\x10INVALID_ARGUMENT2%The order has {count} invalid fields.:\x07\n\x05\x63ount\x12\x8d\x01\n\x1b\x42OOKSHOP_ERROR_OUT_OF_STOCK\x10\x03\x1al\xf2\x81\x19h\n\x13\x46\x41ILED_PRECONDITION2&Only {left} copies of {isbn} are left.:\x06\n\x04isbn:\x06\n\x04leftJ\x19\x62ookshop.stock.OutOfStock\x12\x8d\x01\n#BOOKSHOP_ERROR_ORDER_QUOTA_EXCEEDED\x10\x04\x1a\x64\xf2\x81\x19`\n\x12RESOURCE_EXHAUSTED \x02*\x02\x08\x1e\x32-A customer may place {limit} orders a minute.:\x07\n\x05limit:\x0c\n\x08\x63ustomer\x10\x02\x12\x65\n!BOOKSHOP_ERROR_PRICES_UNAVAILABLE\x10\x05\x1a>\xf2\x81\x19:\n\x0bUNAVAILABLE\x10\t \x02*\x06\x10\x80\xca\xb5\xee\x01\x32\x1fPrices cannot be read just now.\x1aH\xf2\x81\x19\x44\n\x14\x62ookshop.example.com\x1a,https://bookshop.example.com/errors#{reason}2\xdd\x02\n\x08\x42ookshop\x12R\n\x07GetBook\x12\x1b.bookshop.v1.GetBookRequest\x1a\x11.bookshop.v1.Book\"\x17\x90\x02\x01\xf2\x81\x19\x10\n\x0e\x42OOK_NOT_FOUND\x12\x44\n\tListBooks\x12\x1d.bookshop.v1.ListBooksRequest\x1a\x11.bookshop.v1.Book\"\x03\x90\x02\x01\x30\x01\x12s\n\nPlaceOrder\x12\x16.bookshop.v1.OrderLine\x1a\x12.bookshop.v1.Order\"7\xf2\x81\x19\x33\n\rORDER_INVALID\n\x0cOUT_OF_STOCK\n\x14ORDER_QUOTA_EXCEEDED(\x01\x12\x42\n\x0bQuotePrices\x12\x16.bookshop.v1.OrderLine\x1a\x12.bookshop.v1.Quote\"\x03\x90\x02\x01(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62ookshop/v1/bookshop.proto\x12\x0b\x62ookshop.v1\x1a\x1a\x66\x61ultwire/v1/options.proto\"\x1e\n\x0eGetBookRequest\x12\x0c\n\x04isbn\x18\x01 \x01(\t\"H\n\x04\x42ook\x12\x0c\n\x04isbn\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x13\n\x0bprice_cents\x18\x04 \x01(\x03\"\"\n\x10ListBooksRequest\x12\x0e\n\x06\x61uthor\x18\x01 \x01(\t\"@\n\tOrderLine\x12\x0c\n\x04isbn\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x05\x12\x13\n\x05\x65mail\x18\x03 \x01(\tB\x04\xf0\x81\x19\x02\"(\n\x05Order\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0btotal_cents\x18\x02 \x01(\x03\"*\n\x05Quote\x12\x0c\n\x04isbn\x18\x01 \x01(\t\x12\x13\n\x0bprice_cents\x18\x02 \x01(\x03\"1\n\x0fGetPriceRequest\x12\x0c\n\x04isbn\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x05*\xec\x06\n\rBookshopError\x12\x1e\n\x1a\x42OOKSHOP_ERROR_UNSPECIFIED\x10\x00\x12v\n\x1d\x42OOKSHOP_ERROR_BOOK_NOT_FOUND\x10\x01\x1aS\xf2\x81\x19O\n\tNOT_FOUND2\x1cNo book has the ISBN {isbn}.:$\n\x04isbn\x1a\x1cThe ISBN that was asked for.\x12h\n\x1c\x42OOKSHOP_ERROR_ORDER_INVALID\x10\x02\x1a\x46\xf2\x81\x19\x42\n\x10INVALID_ARGUMENT2%The order has {count} invalid fields.:\x07\n\x05\x63ount\x12\x96\x01\n\x1b\x42OOKSHOP_ERROR_OUT_OF_STOCK\x10\x03\x1au\xf2\x81\x19q\n\x13\x46\x41ILED_PRECONDITION2&Only {left} copies of {isbn} are left.:\x06\n\x04isbn:\x06\n\x04leftJ\"examples.bookshop.stock.OutOfStock\x12\x8d\x01\n#BOOKSHOP_ERROR_ORDER_QUOTA_EXCEEDED\x10\x04\x1a\x64\xf2\x81\x19`\n\x12RESOURCE_EXHAUSTED \x02*\x02\x08\x1e\x32-A customer may place {limit} orders a minute.:\x07\n\x05limit:\x0c\n\x08\x63ustomer\x10\x02\x12\x65\n!BOOKSHOP_ERROR_PRICES_UNAVAILABLE\x10\x05\x1a>\xf2\x81\x19:\n\x0bUNAVAILABLE\x10\t \x02*\x06\x10\x80\xca\xb5\xee\x01\x32\x1fPrices cannot be read just now.\x12\x7f\n\x1f\x42OOKSHOP_ERROR_DELIVERY_AWAITED\x10\x06\x1aZ\xf2\x81\x19V\n\x0bUNAVAILABLE\x10\x06 \x02*\x02\x08\x14\x32\x36{count} lines of the order wait for the next delivery.:\x07\n\x05\x63ount\x1aH\xf2\x81\x19\x44\n\x14\x62ookshop.example.com\x1a,https://bookshop.example.com/errors#{reason}2\x87\x03\n\x08\x42ookshop\x12R\n\x07GetBook\x12\x1b.bookshop.v1.GetBookRequest\x1a\x11.bookshop.v1.Book\"\x17\x90\x02\x01\xf2\x81\x19\x10\n\x0e\x42OOK_NOT_FOUND\x12\x44\n\tListBooks\x12\x1d.bookshop.v1.ListBooksRequest\x1a\x11.bookshop.v1.Book\"\x03\x90\x02\x01\x30\x01\x12w\n\nPlaceOrder\x12\x16.bookshop.v1.OrderLine\x1a\x12.bookshop.v1.Order\";\xf2\x81\x19\x37\n\rORDER_INVALID\n\x14ORDER_QUOTA_EXCEEDED\n\x10\x44\x45LIVERY_AWAITED(\x01\x12h\n\x0bQuotePrices\x12\x16.bookshop.v1.OrderLine\x1a\x12.bookshop.v1.Quote\")\x90\x02\x01\xf2\x81\x19\"\n\x0cOUT_OF_STOCK\n\x12PRICES_UNAVAILABLE(\x01\x30\x01\x32K\n\x06Prices\x12\x41\n\x08GetPrice\x12\x1c.bookshop.v1.GetPriceRequest\x1a\x12.bookshop.v1.Quote\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,11 +39,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BOOKSHOPERROR'].values_by_name["BOOKSHOP_ERROR_ORDER_INVALID"]._loaded_options = None
   _globals['_BOOKSHOPERROR'].values_by_name["BOOKSHOP_ERROR_ORDER_INVALID"]._serialized_options = b'\362\201\031B\n\020INVALID_ARGUMENT2%The order has {count} invalid fields.:\007\n\005count'
   _globals['_BOOKSHOPERROR'].values_by_name["BOOKSHOP_ERROR_OUT_OF_STOCK"]._loaded_options = None
-  _globals['_BOOKSHOPERROR'].values_by_name["BOOKSHOP_ERROR_OUT_OF_STOCK"]._serialized_options = b'\362\201\031h\n\023FAILED_PRECONDITION2&Only {left} copies of {isbn} are left.:\006\n\004isbn:\006\n\004leftJ\031bookshop.stock.OutOfStock'
+  _globals['_BOOKSHOPERROR'].values_by_name["BOOKSHOP_ERROR_OUT_OF_STOCK"]._serialized_options = b'\362\201\031q\n\023FAILED_PRECONDITION2&Only {left} copies of {isbn} are left.:\006\n\004isbn:\006\n\004leftJ\"examples.bookshop.stock.OutOfStock'
   _globals['_BOOKSHOPERROR'].values_by_name["BOOKSHOP_ERROR_ORDER_QUOTA_EXCEEDED"]._loaded_options = None
   _globals['_BOOKSHOPERROR'].values_by_name["BOOKSHOP_ERROR_ORDER_QUOTA_EXCEEDED"]._serialized_options = b'\362\201\031`\n\022RESOURCE_EXHAUSTED \002*\002\010\0362-A customer may place {limit} orders a minute.:\007\n\005limit:\014\n\010customer\020\002'
   _globals['_BOOKSHOPERROR'].values_by_name["BOOKSHOP_ERROR_PRICES_UNAVAILABLE"]._loaded_options = None
   _globals['_BOOKSHOPERROR'].values_by_name["BOOKSHOP_ERROR_PRICES_UNAVAILABLE"]._serialized_options = b'\362\201\031:\n\013UNAVAILABLE\020\t \002*\006\020\200\312\265\356\0012\037Prices cannot be read just now.'
+  _globals['_BOOKSHOPERROR'].values_by_name["BOOKSHOP_ERROR_DELIVERY_AWAITED"]._loaded_options = None
+  _globals['_BOOKSHOPERROR'].values_by_name["BOOKSHOP_ERROR_DELIVERY_AWAITED"]._serialized_options = b'\362\201\031V\n\013UNAVAILABLE\020\006 \002*\002\010\02426{count} lines of the order wait for the next delivery.:\007\n\005count'
   _globals['_ORDERLINE'].fields_by_name['email']._loaded_options = None
   _globals['_ORDERLINE'].fields_by_name['email']._serialized_options = b'\360\201\031\002'
   _globals['_BOOKSHOP'].methods_by_name['GetBook']._loaded_options = None
@@ -51,11 +53,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BOOKSHOP'].methods_by_name['ListBooks']._loaded_options = None
   _globals['_BOOKSHOP'].methods_by_name['ListBooks']._serialized_options = b'\220\002\001'
   _globals['_BOOKSHOP'].methods_by_name['PlaceOrder']._loaded_options = None
-  _globals['_BOOKSHOP'].methods_by_name['PlaceOrder']._serialized_options = b'\362\201\0313\n\rORDER_INVALID\n\014OUT_OF_STOCK\n\024ORDER_QUOTA_EXCEEDED'
+  _globals['_BOOKSHOP'].methods_by_name['PlaceOrder']._serialized_options = b'\362\201\0317\n\rORDER_INVALID\n\024ORDER_QUOTA_EXCEEDED\n\020DELIVERY_AWAITED'
   _globals['_BOOKSHOP'].methods_by_name['QuotePrices']._loaded_options = None
-  _globals['_BOOKSHOP'].methods_by_name['QuotePrices']._serialized_options = b'\220\002\001'
-  _globals['_BOOKSHOPERROR']._serialized_start=366
-  _globals['_BOOKSHOPERROR']._serialized_end=1104
+  _globals['_BOOKSHOP'].methods_by_name['QuotePrices']._serialized_options = b'\220\002\001\362\201\031\"\n\014OUT_OF_STOCK\n\022PRICES_UNAVAILABLE'
+  _globals['_PRICES'].methods_by_name['GetPrice']._loaded_options = None
+  _globals['_PRICES'].methods_by_name['GetPrice']._serialized_options = b'\220\002\001'
+  _globals['_BOOKSHOPERROR']._serialized_start=417
+  _globals['_BOOKSHOPERROR']._serialized_end=1293
   _globals['_GETBOOKREQUEST']._serialized_start=71
   _globals['_GETBOOKREQUEST']._serialized_end=101
   _globals['_BOOK']._serialized_start=103
@@ -68,6 +72,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDER']._serialized_end=319
   _globals['_QUOTE']._serialized_start=321
   _globals['_QUOTE']._serialized_end=363
-  _globals['_BOOKSHOP']._serialized_start=1107
-  _globals['_BOOKSHOP']._serialized_end=1456
+  _globals['_GETPRICEREQUEST']._serialized_start=365
+  _globals['_GETPRICEREQUEST']._serialized_end=414
+  _globals['_BOOKSHOP']._serialized_start=1296
+  _globals['_BOOKSHOP']._serialized_end=1687
+  _globals['_PRICES']._serialized_start=1689
+  _globals['_PRICES']._serialized_end=1764
 # @@protoc_insertion_point(module_scope)

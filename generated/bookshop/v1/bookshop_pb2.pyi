@@ -34,6 +34,8 @@ class _BookshopErrorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Booksho
     """The customer has used up the orders of this minute."""
     BOOKSHOP_ERROR_PRICES_UNAVAILABLE: _BookshopError.ValueType  # 5
     """The supplier's price service does not answer."""
+    BOOKSHOP_ERROR_DELIVERY_AWAITED: _BookshopError.ValueType  # 6
+    """Some lines of an order are short; the precondition's violations say which. All of it can be had after a delivery."""
 
 class BookshopError(_BookshopError, metaclass=_BookshopErrorEnumTypeWrapper):
     """What can go wrong in the bookshop."""
@@ -49,6 +51,8 @@ BOOKSHOP_ERROR_ORDER_QUOTA_EXCEEDED: BookshopError.ValueType  # 4
 """The customer has used up the orders of this minute."""
 BOOKSHOP_ERROR_PRICES_UNAVAILABLE: BookshopError.ValueType  # 5
 """The supplier's price service does not answer."""
+BOOKSHOP_ERROR_DELIVERY_AWAITED: BookshopError.ValueType  # 6
+"""Some lines of an order are short; the precondition's violations say which. All of it can be had after a delivery."""
 Global___BookshopError: _TypeAlias = BookshopError  # noqa: Y015
 
 @_typing.final
@@ -185,3 +189,25 @@ class Quote(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Quote: _TypeAlias = Quote  # noqa: Y015
+
+@_typing.final
+class GetPriceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISBN_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    isbn: _builtins.str
+    quantity: _builtins.int
+    def __init__(
+        self,
+        *,
+        isbn: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["isbn", b"isbn", "quantity", b"quantity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPriceRequest: _TypeAlias = GetPriceRequest  # noqa: Y015

@@ -228,3 +228,79 @@ class Bookshop(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class PricesStub(object):
+    """The price service of a supplier, which the bookshop calls for what it does not price itself.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetPrice = channel.unary_unary(
+                '/bookshop.v1.Prices/GetPrice',
+                request_serializer=bookshop_dot_v1_dot_bookshop__pb2.GetPriceRequest.SerializeToString,
+                response_deserializer=bookshop_dot_v1_dot_bookshop__pb2.Quote.FromString,
+                _registered_method=True)
+
+
+class PricesServicer(object):
+    """The price service of a supplier, which the bookshop calls for what it does not price itself.
+    """
+
+    def GetPrice(self, request, context):
+        """Tells the price of one copy.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_PricesServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetPrice': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPrice,
+                    request_deserializer=bookshop_dot_v1_dot_bookshop__pb2.GetPriceRequest.FromString,
+                    response_serializer=bookshop_dot_v1_dot_bookshop__pb2.Quote.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'bookshop.v1.Prices', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('bookshop.v1.Prices', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Prices(object):
+    """The price service of a supplier, which the bookshop calls for what it does not price itself.
+    """
+
+    @staticmethod
+    def GetPrice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bookshop.v1.Prices/GetPrice',
+            bookshop_dot_v1_dot_bookshop__pb2.GetPriceRequest.SerializeToString,
+            bookshop_dot_v1_dot_bookshop__pb2.Quote.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -86,3 +86,34 @@ class BookshopServicer(metaclass=_abc_1.ABCMeta):
         """Quotes a price for each line as it comes."""
 
 def add_BookshopServicer_to_server(servicer: BookshopServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class PricesStub:
+    """The price service of a supplier, which the bookshop calls for what it does not price itself."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> PricesAsyncStub: ...
+    GetPrice: _grpc.UnaryUnaryMultiCallable[_bookshop_pb2.GetPriceRequest, _bookshop_pb2.Quote]
+    """Tells the price of one copy."""
+
+@_typing.type_check_only
+class PricesAsyncStub(PricesStub):
+    """The price service of a supplier, which the bookshop calls for what it does not price itself."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    GetPrice: _aio.UnaryUnaryMultiCallable[_bookshop_pb2.GetPriceRequest, _bookshop_pb2.Quote]  # type: ignore[assignment]
+    """Tells the price of one copy."""
+
+class PricesServicer(metaclass=_abc_1.ABCMeta):
+    """The price service of a supplier, which the bookshop calls for what it does not price itself."""
+
+    @_abc_1.abstractmethod
+    def GetPrice(
+        self,
+        request: _bookshop_pb2.GetPriceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bookshop_pb2.Quote, _abc.Awaitable[_bookshop_pb2.Quote]]:
+        """Tells the price of one copy."""
+
+def add_PricesServicer_to_server(servicer: PricesServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
