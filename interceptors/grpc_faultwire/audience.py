@@ -28,7 +28,9 @@ class Audience:
     def __init__(self, observers: Iterable[Any] = ()) -> None:
         everyone = tuple(observers)
         self._size = len(everyone)
+        self._intercepting = _implementing(everyone, "intercepting")
         self._start = _implementing(everyone, "on_start")
+        self._extract = _implementing(everyone, "extract")
         self._attempt_start = _implementing(everyone, "on_attempt_start")
         self._inject = _implementing(everyone, "inject")
         self._activate = _implementing(everyone, "activate")
@@ -49,6 +51,10 @@ class Audience:
         """Whether anybody wants to be active around the steps of a call."""
         return bool(self._activate)
 
+    def intercepting(self) -> AbstractContextManager[Any]:
+        """Return a context manager to enter while interceptors further in are asked for a handler."""
+        return _Entrance(self, "intercepting", self._intercepting, None) if self._intercepting else _NOTHING
+
     def start(self, call: CallInfo) -> Tokens:
         """Tell of a call that begins, and return the tokens that all the rest is told with."""
         tokens: Tokens = [None] * self._size
@@ -58,6 +64,11 @@ class Audience:
             except Exception as fault:  # noqa: BLE001  # an observer never fails a call
                 self._log(index, "on_start", fault)
         return tokens
+
+    def extract(self, tokens: Tokens, context: Any) -> None:
+        """Tell of the metadata that a call came with; its context is asked for them only if somebody wants them."""
+        if self._extract:
+            self._tell("extract", self._extract, tokens, context.invocation_metadata() or ())
 
     def attempt_start(self, tokens: Tokens, attempt: Attempt) -> None:
         """Tell of an attempt that begins."""
@@ -80,9 +91,13 @@ class Audience:
             self._tell("on_event", self._event, tokens, event)
 
     def end(self, tokens: Tokens, outcome: Callable[[], Outcome]) -> None:
-        """Tell that the call has ended; the outcome is made only if somebody wants it."""
+        """Tell that the call has ended; the outcome is made only if somebody wants it.
+
+        The observers are active meanwhile: a log line or an exemplar finds the span that another observer has made.
+        """
         if self._end:
-            self._tell("on_end", self._end, tokens, outcome())
+            with self.activate(tokens):
+                self._tell("on_end", self._end, tokens, outcome())
 
     def injected(self, tokens: Tokens, attempt: Attempt) -> list[tuple[str, str | bytes]]:
         """Return the metadata that observers send along with an attempt."""
@@ -96,7 +111,7 @@ class Audience:
 
     def activate(self, tokens: Tokens) -> AbstractContextManager[Any]:
         """Return a context manager that makes the call's observers active in this thread or task."""
-        return _Activation(self, tokens) if self._activate else _NOTHING
+        return _Entrance(self, "activate", self._activate, tokens) if self._activate else _NOTHING
 
     def _tell(self, name: str, methods: _Methods, tokens: Tokens, what: Any) -> None:
         for index, method in methods:
@@ -114,23 +129,25 @@ class Audience:
             _LOGGER.error(message, index, name, exc_info=fault)
 
 
-class _Activation(AbstractContextManager[None]):
-    """Enters what every observer's ``activate`` gave; leaves it in the opposite order."""
+class _Entrance(AbstractContextManager[None]):
+    """Enters what a method of every observer gave; leaves it in the opposite order."""
 
-    __slots__ = ("_audience", "_entered", "_tokens")
+    __slots__ = ("_audience", "_entered", "_methods", "_name", "_tokens")
 
-    def __init__(self, audience: Audience, tokens: Tokens) -> None:
+    def __init__(self, audience: Audience, name: str, methods: _Methods, tokens: Tokens | None) -> None:
         self._audience = audience
+        self._name = name
+        self._methods = methods
         self._tokens = tokens
         self._entered: list[tuple[int, AbstractContextManager[Any]]] = []
 
     def __enter__(self) -> None:
-        for index, method in self._audience._activate:
+        for index, method in self._methods:
             try:
-                manager = method(self._tokens[index])
+                manager = method() if self._tokens is None else method(self._tokens[index])
                 manager.__enter__()
             except Exception as fault:  # noqa: BLE001  # an observer never fails a call
-                self._audience._log(index, "activate", fault)
+                self._audience._log(index, self._name, fault)
             else:
                 self._entered.append((index, manager))
 
@@ -144,7 +161,7 @@ class _Activation(AbstractContextManager[None]):
                 manager.__exit__(kind, error, traceback)
             except Exception as fault:  # noqa: BLE001  # as above
                 if fault is not error:
-                    self._audience._log(index, "activate", fault)
+                    self._audience._log(index, self._name, fault)
 
 
 _Methods = tuple[tuple[int, Callable[..., Any]], ...]

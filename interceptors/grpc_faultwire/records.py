@@ -97,6 +97,7 @@ class Attempt:
         ended: a reading of the plan's clock, once it has ended.
         error: what it ended with; None: still going on, or OK.
         delay: seconds waited after it, if it was retried.
+        hedge: whether it was sent beside another that had not ended.
     """
 
     number: int
@@ -106,6 +107,7 @@ class Attempt:
     ended: float | None = None
     error: StatusError | None = None
     delay: float | None = None
+    hedge: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,8 +152,17 @@ class Observer(Protocol):
     ``on_start`` returns a token, which comes back with everything else about that call.
     """
 
+    def intercepting(self) -> AbstractContextManager[Any]:
+        """Return a context manager to enter while interceptors further in are asked for a handler (server side).
+
+        It may keep another instrumentation from watching the same call.
+        """
+
     def on_start(self, call: CallInfo) -> Any:
         """Begin: the call is about to be sent, or has arrived."""
+
+    def extract(self, token: Any, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+        """Learn the metadata that the call came with (server side); the opposite of ``inject``."""
 
     def on_attempt_start(self, token: Any, attempt: Attempt) -> None:
         """Begin an attempt (client side)."""
@@ -172,4 +183,4 @@ class Observer(Protocol):
         """Learn what a policy decided."""
 
     def on_end(self, token: Any, outcome: Outcome) -> None:
-        """End: exactly once for each ``on_start``."""
+        """End: exactly once for each ``on_start``. The call's observers are active: `activate` was entered."""

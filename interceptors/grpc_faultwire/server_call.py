@@ -127,6 +127,7 @@ class ServerCall:
         self._ended = False
         self._started = settings.clock()
         self._tokens = settings.audience.start(info)
+        settings.audience.extract(self._tokens, context)
 
     # What handlers, transformers and recoveries may know.
 

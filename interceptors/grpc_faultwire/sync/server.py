@@ -31,7 +31,8 @@ class ServerInterceptor(Interception, grpc.ServerInterceptor):
         """Return the method's handler, wrapped. grpc calls this under its server's lock: nothing slow happens here."""
         path = handler_call_details.method
         try:
-            handler = continuation(handler_call_details)
+            with self._settings.audience.intercepting():
+                handler = continuation(handler_call_details)
         except Exception as exception:  # noqa: BLE001  # what an interceptor inside raises is answered like a handler's
             return self._failing(path, exception)
         return self._failing(path, UnknownMethodError(path)) if handler is None else self._wrapped(path, handler)
