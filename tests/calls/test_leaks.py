@@ -152,8 +152,7 @@ class Spans:
 def watched(world: World, caplog: pytest.LogCaptureFixture) -> Iterator[tuple[Any, Spans]]:
     spans = Spans(world)
     steps = {
-        raiser.__name__: (lambda _context, raiser=raiser: raiser(CANARY + str(world.suffix)))
-        for raiser in RAISERS
+        raiser.__name__: (lambda _context, raiser=raiser: raiser(CANARY + str(world.suffix))) for raiser in RAISERS
     }
     world.suffix = ""
     stub = world.stub(steps, spans.interceptor, world.interceptor())

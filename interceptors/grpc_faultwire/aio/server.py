@@ -48,7 +48,8 @@ class ServerInterceptor(Interception, grpc.aio.ServerInterceptor):
         """Return the method's handler, wrapped."""
         path = handler_call_details.method
         try:
-            handler = await continuation(handler_call_details)
+            with self._settings.audience.intercepting():
+                handler = await continuation(handler_call_details)
         except Exception as exception:  # noqa: BLE001  # what an interceptor inside raises is answered like a handler's
             return self._failing(path, exception)
         return self._failing(path, UnknownMethodError(path)) if handler is None else self._wrapped(path, handler)
@@ -293,8 +294,7 @@ class Context:
         self.call = call
         self.grpc_context = call.context
         self._serializer = serializer
-        self._writing = 0
-        self._idle: asyncio.Event | None = None
+        self._writing: set[asyncio.Future[None]] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.grpc_context, name)
@@ -351,17 +351,19 @@ class Context:
         if self.call.aborted is not None:
             raise grpc.aio.AbortError("Locally aborted.")
         check(message, self._serializer)
-        self._writing += 1
-        try:
-            await self.grpc_context.write(message)
-        finally:
-            self._writing -= 1
-            if self._idle is not None and not self._writing:
-                self._idle.set()
+        # Shielded: when its task is cancelled, grpc's core goes on with a write, and nothing can be sent beside it.
+        writing = asyncio.ensure_future(self.grpc_context.write(message))
+        self._writing.add(writing)
+        writing.add_done_callback(self._wrote)
+        await asyncio.shield(writing)
         self.call.message("sent")
 
+    def _wrote(self, writing: asyncio.Future[None]) -> None:
+        self._writing.discard(writing)
+        if not writing.cancelled():
+            writing.exception()  # looked at, or asyncio reports it where nobody waits any more
+
     async def written(self) -> None:
-        """Wait for writes of other tasks: a status sent during one is lost, and the caller waits for ever."""
+        """Wait for writes under way: a status sent during one is lost, and the caller waits for ever."""
         if self._writing:
-            self._idle = asyncio.Event()
-            await self._idle.wait()
+            await asyncio.wait(self._writing)
