@@ -10,34 +10,40 @@ sync, aio                                    grpc's two worlds; they only carry 
 testing                                      for your own tests
 """
 
-from grpc_faultwire.catalogue import Catalogue
-from grpc_faultwire.category import Category, Fault, RetryScope, Sensitivity, Severity
-from grpc_faultwire.declaration import Declaration, MetadataKey
-from grpc_faultwire.errors import (
-    Aborted,
-    AlreadyExists,
-    Cancelled,
-    DataLoss,
-    DeadlineExceeded,
-    FailedPrecondition,
-    Internal,
-    InvalidArgument,
-    NotFound,
-    Origin,
-    OutOfRange,
-    PermissionDenied,
-    ResourceExhausted,
-    StatusError,
-    Unauthenticated,
-    Unavailable,
-    Unimplemented,
-    Unknown,
-)
-from grpc_faultwire.exposure import Exposure
-from grpc_faultwire.records import Attempt, CallInfo, Event, Kind, Observer, Outcome, Side
-from grpc_faultwire.redaction import Redactor
-from grpc_faultwire.status import from_rpc_error
-from grpc_faultwire.translation import Translator
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from grpc_faultwire.catalogue import Catalogue
+    from grpc_faultwire.category import Category, Fault, RetryScope, Sensitivity, Severity
+    from grpc_faultwire.declaration import Declaration, MetadataKey
+    from grpc_faultwire.errors import (
+        Aborted,
+        AlreadyExists,
+        Cancelled,
+        DataLoss,
+        DeadlineExceeded,
+        FailedPrecondition,
+        Internal,
+        InvalidArgument,
+        NotFound,
+        Origin,
+        OutOfRange,
+        PermissionDenied,
+        ResourceExhausted,
+        StatusError,
+        Unauthenticated,
+        Unavailable,
+        Unimplemented,
+        Unknown,
+    )
+    from grpc_faultwire.exposure import Exposure
+    from grpc_faultwire.records import Attempt, CallInfo, Event, Kind, Observer, Outcome, Side
+    from grpc_faultwire.redaction import Redactor
+    from grpc_faultwire.status import from_rpc_error
+    from grpc_faultwire.translation import Translator
 
 __all__ = [
     "Aborted",
@@ -78,3 +84,57 @@ __all__ = [
     "Unknown",
     "from_rpc_error",
 ]
+
+_HOMES = {
+    "Aborted": "errors",
+    "AlreadyExists": "errors",
+    "Attempt": "records",
+    "CallInfo": "records",
+    "Cancelled": "errors",
+    "Catalogue": "catalogue",
+    "Category": "category",
+    "DataLoss": "errors",
+    "DeadlineExceeded": "errors",
+    "Declaration": "declaration",
+    "Event": "records",
+    "Exposure": "exposure",
+    "FailedPrecondition": "errors",
+    "Fault": "category",
+    "Internal": "errors",
+    "InvalidArgument": "errors",
+    "Kind": "records",
+    "MetadataKey": "declaration",
+    "NotFound": "errors",
+    "Observer": "records",
+    "Origin": "errors",
+    "OutOfRange": "errors",
+    "Outcome": "records",
+    "PermissionDenied": "errors",
+    "Redactor": "redaction",
+    "ResourceExhausted": "errors",
+    "RetryScope": "category",
+    "Sensitivity": "category",
+    "Severity": "category",
+    "Side": "records",
+    "StatusError": "errors",
+    "Translator": "translation",
+    "Unauthenticated": "errors",
+    "Unavailable": "errors",
+    "Unimplemented": "errors",
+    "Unknown": "errors",
+    "from_rpc_error": "status",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # A name is imported when it is asked for: the command reads trailers without gRPC, which takes longer to import
+    # than everything else that it does.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
