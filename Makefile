@@ -33,11 +33,11 @@ demo: $(VENV)/.ready ## Run the bookshop: what was raised, what travelled, what 
 
 .PHONY: test
 test: $(VENV)/.ready ## Run the fast tests (under two minutes on two cores).
-	$(PYTEST) -n 2 --dist loadscope -m 'not slow'
+	$(PYTEST) -n 2 --dist loadscope -m 'not slow and not soak'
 
 .PHONY: test-all
 test-all: $(VENV)/.ready ## Run all tests.
-	$(PYTEST) -n 2 --dist loadscope
+	$(PYTEST) -n 2 --dist loadscope -m 'not soak'
 
 .PHONY: test-lowest
 test-lowest: ## Run the fast tests on the oldest supported grpcio and protobuf.
@@ -45,15 +45,15 @@ test-lowest: ## Run the fast tests on the oldest supported grpcio and protobuf.
 	.venvs/lowest/bin/python -m pip --disable-pip-version-check --quiet install --upgrade 'pip>=25.1'
 	.venvs/lowest/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[all]' --group test \
 		grpcio==1.75.1 grpcio-status==1.75.1 grpcio-health-checking==1.75.1 grpcio-reflection==1.75.1 protobuf==6.31.1
-	.venvs/lowest/bin/python -m pytest -n 2 --dist loadscope -m 'not slow'
+	.venvs/lowest/bin/python -m pytest -n 2 --dist loadscope -m 'not slow and not soak'
 
 .PHONY: cover
 cover: $(VENV)/.ready ## Run the fast tests and show the branches that they do not reach.
-	$(PYTEST) -m 'not slow' -q --cov --cov-branch --cov-report=term-missing
+	$(PYTEST) -m 'not slow and not soak' -q --cov --cov-branch --cov-report=term-missing
 
 .PHONY: soak
 soak: $(VENV)/.ready ## 10,000 randomised exits under concurrency and cancellation: no hang, nothing left behind.
-	$(BIN)/python -m benchmarks.soak
+	$(PYTEST) -m soak -q
 
 .PHONY: bench
 bench: $(VENV)/.ready ## Measure what it costs.
