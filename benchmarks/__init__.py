@@ -1,0 +1,1 @@
+"""What Faultwire costs. `python -m benchmarks` (or `make bench`) runs them all and prints Markdown tables."""
