@@ -29,8 +29,8 @@ from grpc_faultwire.status import decode, from_rpc_error
 if TYPE_CHECKING:
     from grpc_faultwire.aio.calls import Call
 
-DOUBT = 0.1
-"""Seconds that the server's status is waited for after a write has failed."""
+DOUBT = 0.02
+"""Seconds that the server's status is waited for after a write has failed. grpc forgets it in one case of some."""
 
 Backoffs = set["Running"]
 """The calls of a channel that wait to be sent again, so that closing the channel ends them."""
@@ -204,7 +204,8 @@ class Running:
             elif self.flow.close(error, "cancelled"):
                 self._conclude(error)
         elif is_doubtful(error) and self._timer is None:
-            self._timer = self.loop.call_later(DOUBT, self._judge, call, error)
+            # Not every grpcio calls back again when the status comes after all.
+            self._timer = self.loop.call_later(DOUBT, self._on_done, call)
         else:
             self._fail(error)
 
@@ -363,10 +364,8 @@ class Running:
             StatusError: the call has ended with this error.
         """
         if isinstance(raised, grpc.aio.AioRpcError):
-            if call is self.call and not self.ended and not call.done():
-                # An interceptor of the bare channel, or its iterator, raised it on its own.
-                self._fail(from_rpc_error(raised))
-                call.cancel()
+            if call is self.call and not self.ended:
+                self._learn(call, from_rpc_error(raised))
             while call is self.call and not self.ended:
                 await self.turn()
             if self.ended:
@@ -379,6 +378,14 @@ class Running:
             # Metadata or a request that grpc cannot send: it raises in its own task, and there never is a status.
             self.end(failed(raised, grpc.aio.Metadata()), "failed")
         return True
+
+    def _learn(self, call: Any, error: StatusError) -> None:
+        if not call.done():
+            # An interceptor of the bare channel, or its iterator, raised it on its own.
+            self._fail(error)
+            call.cancel()
+        elif not is_doubtful(error):
+            self._judge(call, error)
 
     def raise_end(self, cause: BaseException | None) -> None:
         """Raise what the call ended with, if it did not end with OK.
