@@ -1,0 +1,85 @@
+"""Fingerprints of errors: the same for errors that come from the same place in the same way, and cheap to make.
+
+Of an exception and of those it came from, the type and the frames count: module, function, and the line within the
+function, so that an edit elsewhere in a file changes nothing. Texts do not count: they hold ids and values. Frames of
+the standard library and of installed packages are left out, unless there are no others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sysconfig
+import threading
+import traceback
+from collections import OrderedDict
+from types import CodeType, TracebackType
+
+from grpc_faultwire import stack
+from grpc_faultwire.errors import StatusError
+
+VERSION = "1"
+"""Part of every fingerprint; it changes when the way of making them does."""
+MAX_KNOWN = 2048
+"""How many fingerprints are remembered by the code objects they were made of."""
+
+_OWN = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_FOREIGN = tuple({os.path.join(path, "") for path in map(sysconfig.get_path, ("stdlib", "purelib", "platlib")) if path})
+
+Frames = tuple[tuple[CodeType, int], ...]
+_Key = tuple[object, ...]
+
+_known: OrderedDict[_Key, str] = OrderedDict()
+_lock = threading.Lock()
+
+
+def fingerprint(error: StatusError, exception: BaseException | None = None) -> str:
+    """Return 16 hexadecimal digits.
+
+    Args:
+        error: what the call ended with.
+        exception: what is behind it. None: the error itself.
+    """
+    chained = stack.chain(exception or error)
+    key: _Key = (
+        type(error),
+        error.code(),
+        error.reason,
+        error.category,
+        *((type(one), _frames(one.__traceback__)) for one in chained),
+    )
+    found = _known.get(key)
+    if found is None:
+        found = _made(error, chained)
+        with _lock:
+            _known[key] = found
+            if len(_known) > MAX_KNOWN:
+                _known.popitem(last=False)
+    return found
+
+
+def _frames(trace: TracebackType | None) -> Frames:
+    found: list[tuple[CodeType, int]] = []
+    while trace is not None and len(found) < stack.MAX_FRAMES:
+        found.append((trace.tb_frame.f_code, trace.tb_lasti))
+        trace = trace.tb_next
+    return tuple(found)
+
+
+def _made(error: StatusError, chained: list[BaseException]) -> str:
+    parts = [VERSION, error.code().name, error.reason, error.category.name]
+    for one in chained:
+        parts.append(f"{type(one).__module__}.{type(one).__qualname__}")
+        parts.extend(_places(one))
+    return hashlib.blake2b("\n".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _places(exception: BaseException) -> list[str]:
+    found: list[tuple[bool, str]] = []
+    for frame, line in traceback.walk_tb(exception.__traceback__):
+        code = frame.f_code
+        if not code.co_filename.startswith(_OWN):
+            place = f"{frame.f_globals.get('__name__', '')}:{code.co_qualname}+{line - code.co_firstlineno}"
+            found.append((not code.co_filename.startswith(_FOREIGN), place))
+    ours = [place for in_app, place in found if in_app]
+    return ours or [place for _, place in found]
