@@ -277,7 +277,9 @@ class Breaker:
     def _probed(self, permit: Permit, now: float, *, failed: bool) -> None:
         self._probes.pop(permit, None)
         if failed:
-            self._failed_probes += 1
+            # Doubled only for a server that answers nothing. One that answers some is alive, and where a quarter of
+            # its calls fail, three good probes in a row are rare: doubling would shut it out for most of the time.
+            self._failed_probes = 0 if self._successes else self._failed_probes + 1
             self._open(now)
             return
         self._successes += 1

@@ -53,7 +53,8 @@ class BreakerPolicy:
             hangs thus opens the circuit before the first timeout. Noticed with the granularity of a bucket. 10; None
             waits for the end of calls. Calls that are meant to last are acquired with ``watched=False``.
         open_duration: seconds that the circuit stays open the first time. 2: recovery is found within seconds.
-        open_multiplier: growth of the open period each time that a probe fails. 2.
+        open_multiplier: growth of the open period each time that a probe fails, unless another one succeeded before
+            it: then the period is the first one again. 2.
         max_open_duration: seconds that no open period exceeds, before jitter. 30.
         open_jitter: share by which open periods are spread, so that clients do not probe in step. 0.2, as gRFC A6.
         half_open_calls: probes in flight at a time. 1.

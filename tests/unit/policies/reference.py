@@ -57,7 +57,7 @@ class Reference:
             self.ended.append((floor(now / self.width), health == "failure"))
             self.judge(now)
         elif health == "failure":
-            self.failed_probes += 1
+            self.failed_probes = 0 if self.good else self.failed_probes + 1
             self.open(now)
         else:
             self.good += 1

@@ -190,6 +190,16 @@ def test_open_periods_double_up_to_the_maximum():
     assert breaker.blocked_for(now) == 2.0
 
 
+def test_a_server_that_answers_some_is_not_shut_out():
+    """The open period does not double when a probe succeeded before another failed: the server is alive."""
+    breaker = opened()
+    call(breaker, BAD, 2.0)
+    assert breaker.blocked_for(2.0) == 4.0
+    call(breaker, OK, 6.0)
+    call(breaker, BAD, 6.0)
+    assert breaker.blocked_for(6.0) == 2.0
+
+
 def test_a_thousand_failed_probes_overflow_nothing():
     """The doubling stops where floats end."""
     assert BreakerPolicy(open_jitter=0.0).open_period(5000, 0.0) == 30.0

@@ -117,7 +117,8 @@ def test_an_odd_maximum_is_halved_exactly():
     ("ratio", "tokens"),
     [
         pytest.param(0.1, 0.1, id="one-decimal"),
-        pytest.param(0.57, 0.57, id="a-float-just-below"),
+        pytest.param(0.57, 0.57, id="two-decimals"),
+        pytest.param(1.001, 1.001, id="a-thousand-times-it-is-just-below"),
         pytest.param(0.1239, 0.123, id="cut-after-three-decimals"),
         pytest.param(0.001, 0.001, id="the-least"),
         pytest.param(2.5, 2.5, id="above-one"),

@@ -131,7 +131,16 @@ def test_the_delay_follows_recent_calls():
         latencies.add(0.5)
     assert policy.delay_by(latencies) == 0.5
     assert policy.delay_by(None) == 3.0
+    assert Latencies(least=1).quantile(1.0) is None
     assert POLICY.delay_by(latencies) == 1.0
+
+
+def test_a_quantile_is_not_exceeded():
+    """The quantile is the least latency that at least its share of the calls did not exceed."""
+    latencies = Latencies(least=1)
+    for n in range(10):
+        latencies.add(float(n))
+    assert [latencies.quantile(share) for share in (0.05, 0.1, 0.11, 0.5, 0.95, 1.0)] == [0.0, 0.0, 1.0, 4.0, 9.0, 9.0]
 
 
 def test_latencies_start_anew_after_a_fork():
