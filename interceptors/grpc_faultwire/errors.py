@@ -302,6 +302,12 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
             self._all = Details.of([*own, *(one for one in self._given if not isinstance(one, kinds))])
         return self._all
 
+    def initial_metadata(self) -> Any:
+        """Return what the server sent first; it may still be on its way when the RPC has already failed."""
+        if callable(self._initial_metadata):
+            self._initial_metadata = self._initial_metadata()
+        return self._initial_metadata
+
     # Printing, copying, pickling.
 
     def __str__(self) -> str:
@@ -318,7 +324,10 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The metadata of grpc's sync calls are tuples of a class that pickle cannot find.
-        metadata = {name: _plain(self.__dict__.get(name)) for name in ("_initial_metadata", "_trailing_metadata")}
+        metadata = {
+            "_initial_metadata": _plain(self.initial_metadata()),
+            "_trailing_metadata": _plain(self.__dict__.get("_trailing_metadata")),
+        }
         return _rebuild, (type(self), self.__dict__ | metadata)
 
 

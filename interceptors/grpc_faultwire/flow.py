@@ -105,10 +105,12 @@ class Flow:
         error: what the call ended with; None while it goes on, and after OK.
         how: how it ended; None while it goes on.
         started: a reading of the plan's clock.
+        timeout: seconds that the caller allowed for all of it.
         told: whether the observers know that the call has ended.
     """
 
     __slots__ = (
+        "_deadline",
         "_decisions",
         "_events",
         "_lock",
@@ -127,8 +129,9 @@ class Flow:
     def __init__(self, plan: Plan, timeout: float | None = None) -> None:
         self.plan = plan
         self.started = plan.clock()
-        # A timeout that is no number fails here, as in grpc, and before anybody heard of the call.
-        self.timeout = timeout if timeout is None else timeout + 0.0
+        self.timeout = timeout
+        # A timeout that is no number fails here, as in grpc, and before anybody has heard of the call.
+        self._deadline = None if timeout is None else self.started + timeout
         self.attempts: list[Attempt] = []
         self.committed = False
         self.error: StatusError | None = None
@@ -235,9 +238,7 @@ class Flow:
 
     def time_remaining(self) -> float | None:
         """Return the seconds left of the caller's timeout, at least 0; None: no limit."""
-        if self.timeout is None:
-            return None
-        return max(self.timeout - (self.plan.clock() - self.started), 0.0)
+        return None if self._deadline is None else max(self._deadline - self.plan.clock(), 0.0)
 
     def injected(self, attempt: Attempt) -> list[tuple[str, str | bytes]]:
         """Return the metadata to send with an attempt beside the caller's."""
@@ -257,10 +258,9 @@ class Flow:
     # Under the lock.
 
     def _next(self, now: float) -> Attempt:
-        if not self.attempts or self.timeout is None:
-            timeout = self.timeout
-        else:
-            timeout = max(self.timeout - (now - self.started), 0.0)
+        timeout = self.timeout
+        if self.attempts and self._deadline is not None:
+            timeout = max(self._deadline - now, 0.0)
         return Attempt(number=len(self.attempts) + 1, started=now, timeout=timeout)
 
     def _refuse(self, refusal: StatusError) -> Sequence[Attempt] | None:
@@ -281,6 +281,8 @@ class Flow:
         self.error, self.how = error, how
         if self._decisions is not None:
             self._decisions.finish()
+            # They know the flow: let go, or each call would live until the next garbage collection.
+            self._decisions = None
         if error is not None and len(self.attempts) > 1:
             error.attempts = _history(self.attempts, error)
         return cut

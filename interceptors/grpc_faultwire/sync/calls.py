@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import grpc
 from grpc import experimental
 
-from grpc_faultwire.errors import StatusError
-from grpc_faultwire.sync.native import complete, visible
+from grpc_faultwire.sync.native import visible
 from grpc_faultwire.sync.running import ENDED, Running
 from grpc_faultwire.sync.timer import TIMER
 
@@ -59,7 +58,7 @@ class Call(grpc.RpcError, grpc.Call, _Future):
         error = self._running.flow.error
         if error is None:
             raise StopIteration
-        raise visible(self._completed(error)) from error.__cause__
+        raise visible(error) from error.__cause__
 
     def next(self) -> Any:
         """Return the next response, as ``next(call)``.
@@ -102,7 +101,7 @@ class Call(grpc.RpcError, grpc.Call, _Future):
         """Return what the server sent first; waits for it."""
         metadata = self._running.initial_metadata()
         error = self._running.flow.error
-        return metadata if metadata is not None or error is None else self._completed(error).initial_metadata()
+        return metadata if metadata is not None or error is None else error.initial_metadata()
 
     def trailing_metadata(self) -> Any:
         """Return what the server sent last; waits for the end."""
@@ -156,13 +155,14 @@ class Call(grpc.RpcError, grpc.Call, _Future):
 
     def traceback(self, timeout: float | None = None) -> types.TracebackType | None:
         """Return the error's traceback, or None; waits and raises as `result`."""
-        error = self._outcome(timeout)
-        if error is None:
-            return None
+        self._must_not_wait_alone()
         try:
-            raise error from error.__cause__
-        except Exception as raised:  # noqa: BLE001  # it is the one that was just raised
+            self.result(timeout)
+        except (grpc.FutureTimeoutError, grpc.FutureCancelledError):
+            raise
+        except Exception as raised:  # noqa: BLE001  # what the RPC failed with
             return raised.__traceback__
+        return None
 
     def add_done_callback(self, fn: Callable[[Any], None]) -> None:
         """Call fn with this object once the RPC has ended, or now if it has."""
@@ -184,7 +184,7 @@ class Call(grpc.RpcError, grpc.Call, _Future):
         self._must_not_wait_alone()
         self._running.wait()
         error = self._running.flow.error
-        return getattr(self._running.inner if error is None else self._completed(error), name)()
+        return getattr(self._running.inner if error is None else error, name)()
 
     def _outcome(self, timeout: float | None) -> Exception | None:
         self._must_not_wait_alone()
@@ -193,13 +193,7 @@ class Call(grpc.RpcError, grpc.Call, _Future):
         if self.cancelled():
             raise grpc.FutureCancelledError
         error = self._running.flow.error
-        return None if error is None else visible(self._completed(error))
-
-    def _completed(self, error: StatusError) -> StatusError:
-        if not self.__dict__.get("_is_complete"):
-            complete(error)
-            self._is_complete = True
-        return error
+        return None if error is None else visible(error)
 
     def _must_not_wait_alone(self) -> None:
         if not self._running.reports and not self._running.done:

@@ -7,6 +7,7 @@ debug string of a call that was ended on this side never comes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -37,11 +38,32 @@ def failure(call: Any) -> StatusError | None:
         code = call.code()
         if code is grpc.StatusCode.OK:
             return None
-        error = decode(code, call.details(), initial_metadata=(), trailing_metadata=call.trailing_metadata() or ())
-        error.__cause__ = call.exception() if type(call).__name__ == "_FailureOutcome" else _exception(call)
+        error = decode(code, call.details(), trailing_metadata=call.trailing_metadata() or ())
     except Exception:  # noqa: BLE001  # another interceptor's call object; an error without a status is better than none
-        return decode(None, "", initial_metadata=(), trailing_metadata=())
+        error = decode(None, "", trailing_metadata=())
+    return caused(error, call)
+
+
+def caused(error: StatusError, call: Any) -> StatusError:
+    """Make a call the cause of its error; what cannot be asked for in a callback is asked for when it is wanted."""
+    cause = call.exception() if type(call).__name__ == "_FailureOutcome" else call
+    error.__cause__ = cause if isinstance(cause, BaseException) else None
+    error._initial_metadata = partial(_initial_metadata, call)
+    error._debug_error_string = _debug(call)
     return error
+
+
+def _initial_metadata(call: Any) -> Any:
+    try:
+        return call.initial_metadata() or ()
+    except Exception:  # noqa: BLE001  # as in failure()
+        return ()
+
+
+def _debug(call: Any) -> str:
+    # Asked for as it should be, the string of a call that was ended on this side would never come.
+    text = getattr(getattr(call, "_state", None), "debug_error_string", None)
+    return text.decode(errors="replace") if isinstance(text, bytes) else text or ""
 
 
 def visible(error: StatusError) -> Exception:
@@ -50,36 +72,11 @@ def visible(error: StatusError) -> Exception:
     return cause if isinstance(cause, Exception) and not isinstance(cause, grpc.RpcError) else error
 
 
-def _exception(call: Any) -> BaseException | None:
-    return call if isinstance(call, BaseException) else None
-
-
 def raised_by(call: Any, raised: grpc.RpcError) -> StatusError:
     """Return the typed error for what reading a call raised."""
     if raised is call:
         return failure(call) or from_rpc_error(raised)
     return from_rpc_error(raised)
-
-
-def complete(error: StatusError) -> None:
-    """Add what could not be asked for in a callback, once the error is in the hands of its caller's thread."""
-    call = error.__cause__
-    if isinstance(call, grpc.RpcError) and isinstance(call, grpc.Future) and not isinstance(call, StatusError):
-        try:
-            error._initial_metadata = call.initial_metadata()  # type: ignore[attr-defined]  # an RpcError that is a call
-        except Exception:  # noqa: BLE001  # as in failure()
-            error._initial_metadata = ()
-        error._debug_error_string = _debug(call)
-    if error._initial_metadata is None:
-        error._initial_metadata = ()
-    if error._trailing_metadata is None:
-        error._trailing_metadata = ()
-
-
-def _debug(call: Any) -> str:
-    # Asked for as it should be, the string of a call that was ended on this side would never come.
-    text = getattr(getattr(call, "_state", None), "debug_error_string", None)
-    return text.decode(errors="replace") if isinstance(text, bytes) else text or ""
 
 
 def as_call(call: Any) -> Any:

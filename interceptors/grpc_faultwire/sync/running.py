@@ -20,7 +20,7 @@ from grpc_faultwire.errors import StatusError
 from grpc_faultwire.flow import Flow, cancelled, failed
 from grpc_faultwire.records import Attempt, How
 from grpc_faultwire.status import from_rpc_error
-from grpc_faultwire.sync.native import as_call, failure, raised_by, reports_its_end
+from grpc_faultwire.sync.native import as_call, caused, failure, raised_by, reports_its_end
 from grpc_faultwire.sync.timer import TIMER, Alarm
 
 _LOGGER = logging.getLogger(__name__)
@@ -292,7 +292,8 @@ class Running:
         """As grpc's: True if the call had not ended."""
         inner = self.inner
         error = cancelled("Locally cancelled by application!", ())
-        error.__cause__ = inner if isinstance(inner, BaseException) else None
+        if inner is not None:
+            caused(error, inner)
         if not self.end(error, "cancelled"):
             return False
         inner = self.inner

@@ -62,39 +62,47 @@ class Lab:
         yield from self._act(requests, context, streaming=True)
 
     def _act(self, requests: Iterator[bytes], context: grpc.ServicerContext, *, streaming: bool) -> Iterator[Any]:
-        metadata = [(k, v) for k, v in context.invocation_metadata() if k != "user-agent"]
         remaining = context.time_remaining()
-        seen = {
-            "metadata": metadata,
+        seen: dict[str, Any] = {
+            "metadata": [(key, value) for key, value in context.invocation_metadata() if key != "user-agent"],
             "deadline": remaining is not None and remaining < 1e6,
             "requests": [],
-            "cancelled": False,
         }
         over = threading.Event()
 
         def ended() -> None:
             over.set()
-            seen["cancelled"] = context.code() is None and not seen.get("finished")
-            with self.changed:
-                self.active -= 1
-                self.changed.notify_all()
+            self._less()
 
         with self.changed:
-            self.active += 1
+            self.active += 2  # until the behaviour and the RPC have both ended
             self.seen.append(seen)
-        if not context.add_callback(ended):
-            ended()
+        try:
+            if not context.add_callback(ended):
+                ended()
+            yield from self._begin(seen, requests, context, over, streaming=streaming)
+        finally:
+            self._less()
+
+    def _less(self) -> None:
+        with self.changed:
+            self.active -= 1
+            self.changed.notify_all()
+
+    def _begin(self, seen: Any, requests: Any, context: Any, over: Any, *, streaming: bool) -> Iterator[Any]:
         command = b""
         try:
             first = next(requests)
-            command = first.split(b":")[0]
-            seen["requests"].append(first)
         except StopIteration:
             pass
         except grpc.RpcError:
             return
+        else:
+            command = first.split(b":")[0]
+            with self.changed:
+                seen["requests"].append(first)
+                self.changed.notify_all()
         yield from self._do(command, seen, requests, context, over, streaming=streaming)
-        seen["finished"] = True
 
     def _do(self, command: bytes, seen: Any, requests: Any, context: Any, over: Any, *, streaming: bool) -> Any:
         if command in (b"metadata", b"late"):
@@ -122,7 +130,7 @@ class Lab:
         if command == b"unavailable":
             context.abort(grpc.StatusCode.UNAVAILABLE, "never")
         if command == b"slow":
-            over.wait(5)
+            seen["cancelled"] = over.wait(5)
             return
         if command == b"trickle":
             context.send_initial_metadata((("i", "1"),))
@@ -131,9 +139,12 @@ class Lab:
             return
         if command == b"echo":
             yield b"echo"
-            for request in requests:
-                seen["requests"].append(request)
-                yield request
+            try:
+                for request in requests:
+                    seen["requests"].append(request)
+                    yield request
+            except grpc.RpcError:
+                pass
             return
         try:
             for request in requests:
@@ -146,7 +157,6 @@ class Lab:
         if command == b"none":
             yield None
         elif command == b"big":
-            seen["finished"] = True  # its caller refuses the message, sooner or later
             yield b"x" * BIG
         elif command == b"empty":
             if not streaming:
@@ -155,6 +165,11 @@ class Lab:
             yield from (b"0", b"1", b"2")
         else:
             yield b"|".join(seen["requests"])
+
+    def reached(self, count: int = 1, timeout: float = 5) -> bool:
+        """Wait until so many calls have brought a request."""
+        with self.changed:
+            return self.changed.wait_for(lambda: sum(bool(one["requests"]) for one in self.seen) >= count, timeout)
 
     def quiet(self, timeout: float = 5) -> list[dict[str, Any]]:
         """Wait until nothing is going on, and return what was seen."""

@@ -81,6 +81,8 @@ STREAMS = [style for style in HELD if style.streams_responses]
 def show(value: Any) -> Any:
     """Describe what a call gave, so that grpc's errors and ours are alike."""
     if isinstance(value, grpc.RpcError) and isinstance(value, grpc.Call):
+        if isinstance(value, StatusError):
+            assert isinstance(value.__cause__, grpc.RpcError)
         return ("error", value.code(), value.details(), show(value.initial_metadata()), show(value.trailing_metadata()))
     if isinstance(value, Exception):
         return (type(value).__name__, str(value) if not isinstance(value, grpc.experimental.UsageError) else "")
@@ -96,8 +98,6 @@ def attempt(function: Callable[[], Any]) -> Any:
     try:
         return show(function())
     except Exception as error:
-        if isinstance(error, StatusError):
-            assert error.__cause__ is None or isinstance(error.__cause__, grpc.RpcError)
         return ("raised", show(error))
 
 
@@ -205,7 +205,6 @@ def on_closed_channel(style: Style, run: Run) -> list[Any]:
 CALLS: dict[str, Scenario] = {
     **{command: commanded(command) for command in COMMANDS},
     "deadline": calling(b"slow", timeout=0.15),
-    "deadline-passed": calling(timeout=0),
     "negative-timeout": calling(timeout=-1),
     "timeout-no-number": calling(timeout="soon"),
     "wait-for-ready": calling(wait_for_ready=True, timeout=5),
@@ -241,7 +240,7 @@ def cancel_at_once(style: Style, run: Run) -> list[Any]:
 
 def cancel_while_waiting(style: Style, run: Run) -> list[Any]:
     call = style.call(style.method(run.channel), b"slow")
-    threading.Timer(0.05, call.cancel).start()
+    threading.Timer(0.1, call.cancel).start()
     waited = attempt(lambda: next(call)) if style.streams_responses else attempt(lambda: call.result(timeout=5))
     return [waited, look(call)]
 
@@ -254,6 +253,7 @@ def cancel_when_done(style: Style, run: Run) -> list[Any]:
 
 def state_before(style: Style, run: Run) -> list[Any]:
     call = style.call(style.method(run.channel), b"slow", timeout=5)
+    run.lab.reached()
     seen = [call.done(), call.running(), call.is_active(), call.cancelled(), 4 < call.time_remaining() <= 5]
     seen += [iter(call) is call, type(repr(call)), type(str(call))]
     call.cancel()
@@ -262,6 +262,7 @@ def state_before(style: Style, run: Run) -> list[Any]:
 
 def result_times_out(style: Style, run: Run) -> list[Any]:
     call = style.call(style.method(run.channel), b"slow")
+    run.lab.reached()
     seen = [attempt(lambda: call.result(timeout=0.02)), attempt(lambda: call.exception(timeout=0.02))]
     seen.append(attempt(lambda: call.traceback(timeout=0)))
     call.cancel()
@@ -270,7 +271,7 @@ def result_times_out(style: Style, run: Run) -> list[Any]:
 
 def callbacks_in_order(style: Style, run: Run) -> list[Any]:
     order: list[Any] = []
-    call = style.call(style.method(run.channel), b"error")
+    call = style.call(style.method(run.channel), b"slow", timeout=0.2)
     called = threading.Event()
     call.add_done_callback(lambda c: order.append(("first", c is call, c.done())))
     seen = [call.add_callback(lambda: order.append("second"))]
@@ -300,6 +301,7 @@ def callbacks_after_cancel(style: Style, run: Run) -> list[Any]:
     called = threading.Event()
     call = style.call(style.method(run.channel), b"slow")
     call.add_done_callback(lambda c: called.set())
+    run.lab.reached()
     call.cancel()
     return [called.wait(2 if not style.options else 0.1), look(call)]
 
@@ -319,23 +321,16 @@ def code_first(style: Style, run: Run) -> list[Any]:
     return [attempt(call.code), attempt(call.details), attempt(call.trailing_metadata), observe(style, call)]
 
 
-def next_on_a_future(style: Style, run: Run) -> list[Any]:
-    call = style.call(style.method(run.channel), b"ok")
-    call.result()
-    return [attempt(call.next), attempt(lambda: next(iter(call)))]
-
-
 def close_channel(style: Style, run: Run) -> list[Any]:
     call = style.call(style.method(run.channel), b"slow")
-    threading.Timer(0.05, run.channel.close).start()
+    threading.Timer(0.1, run.channel.close).start()
     waited = attempt(lambda: next(call)) if style.streams_responses else attempt(lambda: call.result(timeout=5))
     return [waited, look(call)]
 
 
 def drop(style: Style, run: Run) -> list[Any]:
     call = style.call(style.method(run.channel), b"slow")
-    with run.lab.changed:
-        started = run.lab.changed.wait_for(lambda: run.lab.active > 0, 5)
+    started = run.lab.reached()
     del call
     with run.lab.changed:
         return [started, run.lab.changed.wait_for(lambda: run.lab.active == 0, 2)]
@@ -389,8 +384,7 @@ def trickle_then_drop(style: Style, run: Run) -> list[Any]:
 
 def getters_too_early(style: Style, run: Run) -> list[Any]:
     call = style.call(style.method(run.channel), b"slow")
-    if not style.options:
-        return []
+    run.lab.reached()
     seen = [attempt(one) for one in (call.code, call.details, call.trailing_metadata, call.result, call.exception)]
     seen += [attempt(call.debug_error_string), attempt(call.traceback)]
     call.cancel()
@@ -401,7 +395,6 @@ STREAM_CALLS: dict[str, Scenario] = {
     "trickle-then-cancel": trickle_then_cancel,
     "trickle-then-deadline": trickle_then_deadline,
     "trickle-then-drop": trickle_then_drop,
-    "getters-too-early": getters_too_early,
 }
 
 
@@ -433,7 +426,7 @@ def all_scenarios() -> Iterator[Any]:
         (HELD_CALLS, HELD),
         (MULTI_CALLS, MULTI),
         (STREAM_CALLS, STREAMS),
-        ({"next-on-a-future": next_on_a_future}, [style for style in HELD if not style.streams_responses]),
+        ({"getters-too-early": getters_too_early}, [style for style in HELD if style.options]),
         ({"next-named": next_named}, STREAMS),
         ({"ping-pong": ping_pong}, [style for style in STYLES if style.shape == "StreamStream"]),
     ):
@@ -441,6 +434,9 @@ def all_scenarios() -> Iterator[Any]:
             for style in styles:
                 yield pytest.param(style, scenario, id=f"{style.name}-{name}")
 
+
+RACES = ("negative-timeout", "serializer", "requests-fail", "requests-no-iterator", "cancel-at-once")
+"""Scenarios in which it is up to chance what the server sees before the call is over."""
 
 SCENARIOS = list(all_scenarios())
 
@@ -452,7 +448,6 @@ def play(style: Style, scenario: Scenario, channel: grpc.Channel, lab: Lab) -> l
         served = lab.quiet()
     for one in served:
         one["metadata"] = sorted((key, value) for key, value in one["metadata"] if not key.startswith("grpc-"))
-        one.pop("finished", None)
     return [seen, served]
 
 
@@ -463,14 +458,22 @@ def test_there_are_enough_scenarios() -> None:
 
 @pytest.mark.parametrize(("style", "scenario"), SCENARIOS)
 def test_a_wrapped_channel_behaves_as_a_bare_one(
-    style: Style, scenario: Scenario, lab: Lab, address: str, ledger: Ledger, caplog: pytest.LogCaptureFixture
+    style: Style,
+    scenario: Scenario,
+    lab: Lab,
+    address: str,
+    ledger: Ledger,
+    caplog: pytest.LogCaptureFixture,
+    request: pytest.FixtureRequest,
 ) -> None:
-    """Results, exceptions, metadata, callbacks, states, and what the server saw: no difference; and one end per call."""
+    """Results, exceptions, metadata, callbacks, states, what the server saw: no difference; and each call ends once."""
     caplog.set_level(logging.CRITICAL)
     options = list(style.options)
     bare = play(style, scenario, grpc.insecure_channel(address, options=options), lab)
     inner = grpc.insecure_channel(address, options=options)
     wrapped = play(style, scenario, wrap_channel(inner, observers=[ledger]), lab)
+    if any(race in request.node.name for race in RACES):
+        bare, wrapped = bare[:1], wrapped[:1]
     assert wrapped == bare
     ledger.outcomes()
 
@@ -478,7 +481,13 @@ def test_a_wrapped_channel_behaves_as_a_bare_one(
 @pytest.mark.parametrize(("style", "scenario"), SCENARIOS)
 @pytest.mark.slow
 def test_a_channel_with_a_policy_behaves_as_a_bare_one(
-    style: Style, scenario: Scenario, lab: Lab, address: str, ledger: Ledger, caplog: pytest.LogCaptureFixture
+    style: Style,
+    scenario: Scenario,
+    lab: Lab,
+    address: str,
+    ledger: Ledger,
+    caplog: pytest.LogCaptureFixture,
+    request: pytest.FixtureRequest,
 ) -> None:
     """A policy that finds nothing to retry changes nothing either."""
     caplog.set_level(logging.CRITICAL)
@@ -486,5 +495,7 @@ def test_a_channel_with_a_policy_behaves_as_a_bare_one(
     bare = play(style, scenario, grpc.insecure_channel(address, options=options), lab)
     inner = grpc.insecure_channel(address, options=options)
     wrapped = play(style, scenario, wrap_channel(inner, Twice(attempts=1), observers=[ledger]), lab)
+    if any(race in request.node.name for race in RACES):
+        bare, wrapped = bare[:1], wrapped[:1]
     assert wrapped == bare
     ledger.outcomes()
