@@ -1,0 +1,11 @@
+"""A bookshop with its callers: what is raised, what travels, what is caught and what is logged.
+
+stock, books.json    the books, and the plain Python exceptions of who keeps them
+orders               the rules of ordering
+errors               the shop's error catalogue, and how exceptions become errors
+service, aio_service the same servicer in grpc's two worlds
+server               a process that serves it
+demo                 the caller: `python -m examples.bookshop.demo`
+scenes, casting      what the demo plays, and how it plays it
+screen               how the demo shows it
+"""

@@ -1,0 +1,123 @@
+"""The demo shows what it says it shows, and the quickstart is honest."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+DEMO = [sys.executable, "-m", "examples.bookshop.demo"]
+
+
+@pytest.fixture(scope="module")
+def demo() -> subprocess.CompletedProcess[str]:
+    return subprocess.run(DEMO, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=45, check=False)
+
+
+@pytest.fixture
+def scene(demo: subprocess.CompletedProcess[str], request: pytest.FixtureRequest) -> str:
+    """Return what was printed of one scene, in single spaces."""
+    found = re.search(rf"^{request.param}  .*?(?=^\d  |\Z)", demo.stdout, re.MULTILINE | re.DOTALL)
+    assert found, demo.stdout + demo.stderr
+    return " ".join(found[0].split())
+
+
+def test_the_demo_ends_well(demo):
+    """Every scene was as it must be, in both worlds."""
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert re.search(r"^9 scenes and \d+ checks, each in both worlds: all as it must be\.", demo.stdout, re.MULTILINE)
+    assert demo.stdout.count("alike)") == 9
+
+
+def test_a_pipe_gets_plain_text(demo):
+    """No escape codes, no boxes, and every log record on one line."""
+    assert "\x1b" not in demo.stdout
+    assert not re.search("[╭│╰]", demo.stdout)
+    assert len(re.findall("^   logged     [A-Z]+ .*$", demo.stdout, re.MULTILINE)) == 9
+
+
+@pytest.mark.parametrize(
+    ("scene", "texts"),
+    [
+        pytest.param(
+            1, ["raise shop.BookNotFound(", "NOT_FOUND ErrorInfo", "metadata isbn=9780262033848"], id="missing"
+        ),
+        pytest.param(2, ["BadRequest", "lines[0].isbn", "lines[1].quantity", "lines[2].email"], id="invalid"),
+        pytest.param(3, ["RetryInfo", "grpc-retry-pushback-ms", "metadata limit=3 ", "comes back in"], id="quota"),
+        pytest.param(
+            4, ["caught Internal Internal error.", 'exception="RuntimeError: no conn', "[redacted]"], id="bug"
+        ),
+        pytest.param(5, ["no details", "postgresql://shop:opensesame@", "grpc._server"], id="plain-server"),
+        pytest.param(
+            6, ["caught PricesUnavailable", "fault DEPENDENCY", "in 0.5 s", "Connection refused"], id="supplier"
+        ),
+        pytest.param(7, ["DEADLINE_EXCEEDED no details", "caught DeadlineExceeded", "code=DEADLINE_EX"], id="deadline"),
+        pytest.param(8, ["2 messages, then", "caught OutOfStock", "left=7", "(8.99 and 9.99)"], id="stream"),
+        pytest.param(
+            9, ["whole, it had 55,0", "cut: help, violations", "caught DeliveryAwaited", "waits 20 s"], id="40k"
+        ),
+    ],
+    indirect=["scene"],
+)
+def test_scene(scene, texts):
+    """Each scene has its decisive text."""
+    for text in texts:
+        assert text in scene
+
+
+@pytest.mark.parametrize("scene", [1, 2, 3, 4, 6, 8, 9], indirect=True)
+def test_the_error_id_is_in_the_log(scene):
+    """What the caller got is what the server logged."""
+    (error_id,) = re.findall(r"error id ([0-9a-f]{32})\b", scene)
+    assert f"error_id={error_id}" in scene
+
+
+def test_a_terminal_gets_panels():
+    """In a terminal the demo is drawn side by side, with colours."""
+    pty = pytest.importorskip("pty")
+    main, secondary = pty.openpty()
+    environment = os.environ | {"COLUMNS": "120", "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    with subprocess.Popen(DEMO, cwd=ROOT, stdout=secondary, env=environment) as process:
+        os.close(secondary)
+        shown = "".join(_read(main))
+    assert process.returncode == 0, shown
+    assert "\x1b[" in shown
+    assert re.search("the handler raised +what travelled +the caller caught", re.sub(r"\x1b\[[\d;]*m", "", shown))
+
+
+def _read(descriptor: int) -> Iterator[str]:
+    with open(descriptor, encoding="utf-8", errors="replace", closefd=True) as file:
+        try:
+            yield from file
+        except OSError:  # Linux's way to say that nobody writes any more
+            return
+
+
+def test_quickstart():
+    """The server's two errors arrive: one by its class, the other by its id."""
+    server = [sys.executable, "-m", "examples.quickstart_server", "0"]
+    with subprocess.Popen(
+        server, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    ) as process:
+        port = process.stdout.readline().strip().rpartition(":")[2]
+        caller = [sys.executable, "-m", "examples.quickstart_caller", port]
+        said = subprocess.run(caller, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=20, check=True).stdout
+        process.terminate()
+        log = process.stderr.read()
+    missing, bug = said.splitlines()
+    assert missing == "not found: 9780262033848"
+    found = re.fullmatch(r"INTERNAL: Internal error\. Ask the server's log for ([0-9a-f]{32})\.", bug)
+    assert re.search(rf"error_id={found[1]} .*exception=\"KeyError: '9780141439518'\"", log)
+
+
+@pytest.mark.parametrize("name", ["quickstart_server.py", "quickstart_caller.py"])
+def test_quickstart_is_short(name):
+    """It fits the README."""
+    assert len((ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()) <= 40
