@@ -20,8 +20,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from faultwire.v1 import errors_pb2
 from grpc_faultwire.category import Category, Fault, RetryScope, Severity, meaning
-from grpc_faultwire.declaration import METADATA_KEY, Declaration, check_domain, check_reason, check_retry_delay
-from grpc_faultwire.details import Details, duration, seconds
+from grpc_faultwire.declaration import Declaration, check_domain, check_metadata_key, check_reason, check_retry_delay
+from grpc_faultwire.details import Details, duration, pack, seconds, type_name
 from grpc_faultwire.finished import FinishedCall
 from grpc_faultwire.redaction import encodable, escaped
 
@@ -63,7 +63,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         causes: errors that led to this one; ``raise … from`` adds one. Only StatusErrors of this process travel.
 
     Raises:
-        TypeError: the class has no code, as StatusError itself.
+        TypeError: the class has no code, as StatusError itself; a message that is no text, a detail that is no message.
         ValueError: a reason, domain, metadata key, delay or detail that breaks its rule.
     """
 
@@ -75,8 +75,8 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
     origin: Origin = Origin.RAISED
     attempts: Sequence[Any] = ()
     """The attempts of a retried call, as plain records, the last one last."""
-    anomalies: Sequence[str] = ()
-    """What was odd about the trailers that this error was decoded from."""
+    already_retried: bool = False
+    """Whether the server that sent it has tried again already: then its callers should not."""
     recovered: bool = False
     """Whether gRPC's core had replaced this status as too large, and it was restored from its details."""
 
@@ -109,7 +109,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
             retry_delay = declaration.retry_delay if retry_delay is None else retry_delay
         info = given.find(error_details_pb2.ErrorInfo)
         if info is not None:
-            reason, domain, metadata = reason or info.reason, domain or info.domain, metadata or info.metadata
+            reason, domain, metadata = reason or info.reason or None, domain or info.domain, metadata or info.metadata
         retry = given.find(error_details_pb2.RetryInfo)
         if retry is not None and retry_delay is None:
             retry_delay = seconds(retry.retry_delay)
@@ -118,12 +118,14 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         if domain:
             check_domain(domain)
         check_retry_delay(retry_delay)
-        texts = {key: encodable(str(value)) for key, value in (metadata or {}).items()}
-        for key in texts:
-            if not METADATA_KEY.fullmatch(key):
-                raise ValueError(f"metadata key {key!r} does not match {METADATA_KEY.pattern} (google.rpc.ErrorInfo)")
+        texts: dict[str, str] = {}
+        for key, value in (metadata or {}).items():
+            check_metadata_key(key)
+            texts[key] = encodable(str(value))
         if message is None:
             message = declaration.render(texts) if declaration is not None else ""
+        if not isinstance(message, str):
+            raise TypeError(f"message is {message!r}, which is no text")
         super().__init__(self.status_code, None, None, encodable(message), "")
         self._reason = reason
         self._domain = domain or None
@@ -141,7 +143,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         error = cls.__new__(cls)
         grpc.aio.AioRpcError.__init__(error, cls.status_code, None, None, message, "")
         error._all = details
-        error.__dict__.update(state)
+        vars(error).update(state)
         return error
 
     # What the error says.
@@ -161,6 +163,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
     _causes: tuple[StatusError, ...] = ()
     _error_id: str | None = None
     _given: Details = Details(())
+    _anomalies: Sequence[str] = ()
     _all: Details | None = None
 
     @property
@@ -235,6 +238,11 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         return direct + tuple(other for other in self._causes if other is not cause)
 
     @property
+    def anomalies(self) -> tuple[str, ...]:
+        """What was odd about the trailers that this error was decoded from, as far as it was looked at."""
+        return (*self._anomalies, *(self._all.anomalies if self._all is not None else ()))
+
+    @property
     def error_details(self) -> tuple[Message, ...]:
         """All details, in order; those of unknown types as Any, whole."""
         return tuple(self._composed())
@@ -265,30 +273,27 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         return self._composed().find(kind)
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with other constructor arguments, and the same id, cause, traceback and origin.
+        """Return a copy with other constructor arguments, and all else as it is: id, details, cause, traceback, origin.
 
         Args:
-            changes: arguments of the constructor.
+            changes: arguments of the constructor. New ``error_details`` take the place of all others, but for ErrorInfo
+                and RetryInfo where they hold none.
         """
-        arguments: dict[str, Any] = {
-            "message": self.message,
-            "reason": self._reason,
-            "domain": self._domain,
-            "metadata": self._metadata,
-            "error_details": list(self._given),
-            "retry_delay": self._retry_delay,
-            "retry_scope": self._retry_scope,
-            "category": self._category,
-            "severity": self._severity,
-            "causes": self._causes,
-        } | changes
-        for kind, argument in ((error_details_pb2.ErrorInfo, "metadata"), (error_details_pb2.RetryInfo, "retry_delay")):
-            if argument in changes or kind is error_details_pb2.ErrorInfo:
-                arguments["error_details"] = [one for one in arguments["error_details"] if not isinstance(one, kind)]
+        fresh = type(self).__new__(type(self))
+        StatusError.__init__(fresh, **changes)
+        given = changes.get("error_details")
+        if given is None:
+            fresh._given = Details([pack(one) for one in self._composed() if not isinstance(one, _COMPOSED)])
+        elif fresh._given.find(error_details_pb2.ErrorInfo) is not None:
+            changes |= {"reason": None, "domain": None, "metadata": None}
+        if fresh._given.find(error_details_pb2.RetryInfo) is not None:
+            changes |= {"retry_delay": None}
+        # What is not changed is not checked again: of a received error it may be anything.
+        said = {name: fresh.__dict__[name] for argument, name in _STATE.items() if argument in changes}
         copy = type(self).__new__(type(self))
-        StatusError.__init__(copy, **arguments)
-        copy.origin, copy._error_id = self.origin, self.error_id
+        vars(copy).update(vars(self) | {"_error_id": self.error_id, "_all": None, "_given": fresh._given} | said)
         copy.__cause__, copy.__context__ = self.__cause__, self.__context__
+        copy.__suppress_context__ = self.__suppress_context__
         return copy.with_traceback(self.__traceback__)
 
     def _composed(self) -> Details:
@@ -298,8 +303,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
             ]
             if self._retry_delay is not None:
                 own.append(error_details_pb2.RetryInfo(retry_delay=duration(self._retry_delay)))
-            kinds = (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo)
-            self._all = Details.of([*own, *(one for one in self._given if not isinstance(one, kinds))])
+            self._all = Details.of([*own, *(one for one in self._given if not isinstance(one, _COMPOSED))])
         return self._all
 
     def initial_metadata(self) -> Any:
@@ -323,22 +327,34 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         return f"<{type(self).__name__} {self}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        return _blank, (type(self),), self._state()
+
+    def _state(self) -> dict[str, Any]:
         # The metadata of grpc's sync calls are tuples of a class that pickle cannot find.
         metadata = {
             "_initial_metadata": _plain(self.initial_metadata()),
             "_trailing_metadata": _plain(self.__dict__.get("_trailing_metadata")),
         }
-        return _rebuild, (type(self), self.__dict__ | metadata)
+        # A copy is the same error: it has the same id, and ``__cause__`` would not come along.
+        return self.__dict__ | metadata | {"_error_id": self.error_id, "_causes": self.causes}
 
 
-def _rebuild(cls: type[StatusError], state: dict[str, Any]) -> StatusError:
-    error = cls.__new__(cls)
-    error.__dict__.update(state)
-    return error
+_COMPOSED = (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo)
+"""The details that an error makes of what it says."""
+_STATE = {"message": "_details", "reason": "_reason", "domain": "_domain", "metadata": "_metadata"} | {
+    name: f"_{name}" for name in ("retry_delay", "retry_scope", "category", "severity", "causes")
+}
+"""Where an error keeps the constructor's arguments."""
+
+
+def _blank(cls: type[StatusError]) -> StatusError:
+    return cls.__new__(cls)
 
 
 def _plain(metadata: Any) -> Any:
-    return tuple((key, value) for key, value in metadata) if isinstance(metadata, tuple) else metadata
+    if not isinstance(metadata, tuple):
+        return metadata
+    return tuple(tuple(pair) if isinstance(pair, tuple) else pair for pair in metadata)
 
 
 def _number(code: grpc.StatusCode) -> int:
@@ -347,8 +363,8 @@ def _number(code: grpc.StatusCode) -> int:
 
 
 def _check_unique(details: Details) -> None:
-    urls = [packed.type_url for packed in details.packed]
-    twice = {url for url in urls if urls.count(url) > 1}
+    names = [type_name(packed) for packed in details.packed]
+    twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ValueError(f"error_details has a type more than once (AIP-193 allows one): {sorted(twice)}")
 

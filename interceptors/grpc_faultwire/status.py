@@ -6,6 +6,7 @@ trailer that contradicts them, and the contradiction is kept in the error's `ano
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from grpc_faultwire.category import Category, RetryScope, Severity
 from grpc_faultwire.declaration import MAX_DOMAIN
 from grpc_faultwire.details import Details, duration, seconds
 from grpc_faultwire.errors import Origin, StatusError, error_class
-from grpc_faultwire.redaction import Redactor
+from grpc_faultwire.redaction import Redactor, encodable
 from grpc_faultwire.truncation import BUDGET, Draft, Trailer, fit
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -33,12 +34,17 @@ PUSHBACK_KEY = "grpc-retry-pushback-ms"
 MAX_STATUS_BYTES = 1 << 20
 """A details trailer larger than this is not read; the default transport allows 16 KiB."""
 
+MAX_ERROR_ID = 128
+"""How much of a received error id is kept; ours have 32 characters."""
+
 MAX_CAUSES = 32
 """How many causes of an error travel at the most."""
 PUSHBACK_JITTER = 0.2
 """A pushback is up to so much longer than the retry delay, or all who were refused together return together."""
 
-_TRAILER_KEY = re.compile(r"[0-9a-z_.-]+")
+_TRAILER_KEY = re.compile(
+    r"(?!grpc-timeout$)[0-9a-z_.-]+"
+)  # as a trailer, grpc-timeout ends the process in gRPC's core
 _TRAILER_TEXT = re.compile(r"[\x20-\x7e]*")
 _MAX_PUSHBACK = 2**31 - 1
 _OWN_KINDS = (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, errors_pb2.ErrorReport)
@@ -101,7 +107,7 @@ def encode(
     delay = error.retry_delay
     draft = Draft(
         code=error.code().value[0],
-        message=redactor.text(error.message),
+        message=redactor.text(encodable(error.message)),
         info=info,
         retry=None if delay is None else error_details_pb2.RetryInfo(retry_delay=duration(delay)),
         report=_report(error, service, method, redactor, now),
@@ -109,14 +115,14 @@ def encode(
         trailers=_sendable(trailers),
     )
     fit(draft, budget)
+    pushback = _pushback(error, remaining, jitter)
+    if pushback:
+        # Peers differ in which of two they obey.
+        draft.trailers = [trailer for trailer in draft.trailers if trailer[0] != PUSHBACK_KEY]
     return Reply(
         code=error.code(),
         message=draft.message,
-        trailers=(
-            *draft.trailers,
-            *rpc_status.to_status(draft.status()).trailing_metadata,
-            *_pushback(error, remaining, jitter),
-        ),
+        trailers=(*draft.trailers, *rpc_status.to_status(draft.status()).trailing_metadata, *pushback),
         dropped=tuple(draft.report.truncation.dropped),
         undeclared=undeclared,
     )
@@ -150,6 +156,8 @@ def _report(error: StatusError, service: str, method: str, redactor: Redactor, n
     )
     if error.declared_retry_scope is not None:
         report.retry.scope = error.declared_retry_scope.value  # type: ignore[assignment]  # the numbers are the proto's
+    if error.already_retried:
+        report.retry.already_retried = True
     if error.retry_delay is not None:
         report.retry.delay.CopyFrom(duration(error.retry_delay))
     return report
@@ -175,7 +183,7 @@ def _cause(parent: int, cause: StatusError, redactor: Redactor) -> errors_pb2.Ca
     return errors_pb2.Cause(
         parent=parent,
         code=cause.code().value[0],
-        message=redactor.text(cause.message),
+        message=redactor.text(encodable(cause.message)),
         reason=cause.reason,
         domain=cause.domain or "",
         category=cause.category.value,  # type: ignore[arg-type]  # the numbers are the proto's
@@ -194,7 +202,20 @@ def _details(error: StatusError, redactor: Redactor, stack: Sequence[str]) -> li
 
 
 def _sendable(trailers: Iterable[Trailer]) -> list[Trailer]:
-    return [(key, value) for key, value in trailers if key != DETAILS_KEY and valid_trailer(key, value)]
+    return [
+        (key, _safe_pushback(value) if key == PUSHBACK_KEY else value)
+        for key, value in trailers
+        if key != DETAILS_KEY and valid_trailer(key, value)
+    ]
+
+
+def _safe_pushback(value: str | bytes) -> str:
+    """Return the user's own pushback as one that callers survive: some wait for ever at 0, or end with INTERNAL."""
+    try:
+        milliseconds = int(value)
+    except ValueError:
+        return "-1"
+    return str(min(max(1, milliseconds), _MAX_PUSHBACK)) if milliseconds >= 0 else "-1"
 
 
 def valid_trailer(key: str, value: str | bytes) -> bool:
@@ -209,7 +230,7 @@ def valid_trailer(key: str, value: str | bytes) -> bool:
 
 def _pushback(error: StatusError, remaining: float | None, jitter: float) -> tuple[Trailer, ...]:
     scope, delay = error.declared_retry_scope, error.retry_delay
-    if scope is not None and scope is not RetryScope.REQUEST:
+    if error.already_retried or (scope is not None and scope is not RetryScope.REQUEST):
         return ((PUSHBACK_KEY, "-1"),)
     if delay is None:
         return ()
@@ -239,8 +260,8 @@ def decode(
     """
     anomalies: list[str] = []
     code = code if isinstance(code, grpc.StatusCode) and code is not grpc.StatusCode.OK else grpc.StatusCode.UNKNOWN
-    message = message or ""
-    status = _read_status(_pairs(trailing_metadata), anomalies)
+    message = message if isinstance(message, str) else ""
+    status = _read_status(trailing_metadata, anomalies)
     recovered = status is not None and _was_oversize(code, message, status)
     if status is not None:
         if recovered:
@@ -249,7 +270,7 @@ def decode(
             _compare(code, message, status, anomalies)
     details = Details(status.details if status is not None else ())
     error = _typed(code, message, details)
-    error.anomalies = (*anomalies, *details.anomalies)
+    error._anomalies = tuple(anomalies)
     error.recovered = recovered
     error._initial_metadata = initial_metadata
     error._trailing_metadata = trailing_metadata
@@ -282,9 +303,13 @@ def from_rpc_error(error: grpc.RpcError | Any) -> StatusError:
 
 def _ask(error: Any, name: str) -> Any:
     try:
-        return getattr(error, name)()
+        answer = getattr(error, name)()
     except Exception:  # noqa: BLE001  # whatever a foreign error does, its caller gets an error to look at
         return None
+    if inspect.iscoroutine(answer):
+        answer.close()  # a call of grpc.aio answers later, to those who can wait
+        return None
+    return answer
 
 
 def _debug(error: Any) -> str | None:
@@ -296,15 +321,15 @@ def _is_snapshot(error: Any) -> bool:
     return type(error).__name__ == "_InactiveRpcError"
 
 
-def _pairs(metadata: Any) -> Iterable[tuple[Any, Any]]:
+def _values(metadata: Any, key: str) -> list[Any]:
     try:
-        return [(pair[0], pair[1]) for pair in metadata or ()]
-    except (TypeError, IndexError):
-        return ()
+        return [pair[1] for pair in metadata or () if pair[0] == key]
+    except Exception:  # noqa: BLE001  # a foreign error may keep anything in the place of metadata
+        return []
 
 
-def _read_status(trailers: Iterable[tuple[Any, Any]], anomalies: list[str]) -> status_pb2.Status | None:
-    values = [value for key, value in trailers if key == DETAILS_KEY]
+def _read_status(trailers: Any, anomalies: list[str]) -> status_pb2.Status | None:
+    values = _values(trailers, DETAILS_KEY)
     if len(values) > 1:
         anomalies.append(f"{len(values)} {DETAILS_KEY} trailers: the first is read")
     if not values:
@@ -343,7 +368,7 @@ def _typed(code: grpc.StatusCode, message: str, details: Details) -> StatusError
         "_retry_scope": _member(RetryScope, report.retry.scope),
         "_category": _member(Category, report.category),
         "_severity": _member(Severity, report.severity),
-        "_error_id": report.error_id or _request_id(details),
+        "_error_id": (report.error_id or _request_id(details))[:MAX_ERROR_ID],
     }
     return error_class(code, info.domain, info.reason)._received(message, details, state)
 
@@ -362,4 +387,7 @@ def _request_id(details: Details) -> str:
 
 def _member(kind: type[Any], number: int) -> Any:
     # A number that a newer peer knows and we do not is no member: then the code speaks.
-    return kind._value2member_map_.get(number)
+    try:
+        return kind(number)
+    except ValueError:
+        return None

@@ -47,18 +47,22 @@ class Call(Protocol):
     @property
     def service(self) -> str:
         """The full name of the service."""
+        ...
 
     @property
     def method(self) -> str:
         """The name of the method."""
+        ...
 
     @property
     def expired(self) -> bool:
         """Whether the caller's deadline has passed."""
+        ...
 
     @property
     def cancelled(self) -> bool:
         """Whether the caller has gone."""
+        ...
 
 
 Handler = Callable[[Any, Call], StatusError | None]
@@ -71,6 +75,8 @@ Recovery = Callable[[StatusError, Call], Any]
 """From an error to what is answered in its place; None: nothing is. In aio it may be a coroutine function."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_EXCEPTIONS = (type, str)
 
 
 class Translation(NamedTuple):
@@ -102,6 +108,7 @@ class Translator:
 
     Raises:
         ValueError: a map or policy of that name does not exist.
+        TypeError: ``maps`` or ``forward`` is one text.
     """
 
     def __init__(
@@ -115,6 +122,9 @@ class Translator:
     ) -> None:
         if on_unmapped not in ("mask", "pass_through"):
             raise ValueError(f"on_unmapped is {on_unmapped!r}; it must be 'mask' or 'pass_through'")
+        for name, names in (("maps", maps), ("forward", forward)):
+            if isinstance(names, str):
+                raise TypeError(f"{name} is the text {names!r}; it must be a collection")
         self.domain = domain
         self._mask = on_unmapped == "mask"
         self._forward = frozenset(forward)
@@ -122,7 +132,7 @@ class Translator:
         self._category_handlers: dict[Category, CategoryHandler] = {}
         self._transformers: list[Transformer] = []
         self._recoveries: dict[Any, Recovery] = {}
-        self._chosen: dict[type[BaseException], tuple[Handler, ...]] = {}
+        self._chosen: dict[tuple[type[BaseException], bool], tuple[Handler, ...]] = {}
         self._frozen = False
         for name in maps:
             self._use(name)
@@ -178,20 +188,26 @@ class Translator:
     def handler(self, *exceptions: type[BaseException] | str) -> Callable[[F], F]:
         """Register a function ``(exception, call) -> StatusError | None`` for exceptions; None passes to the next.
 
+        A type goes before its dotted name, so that a handler of one's own stands before a ready-made map's. A
+        StatusError that is raised here is no unknown exception: a handler of a class above it, such as Exception, is
+        not asked.
+
         Raises:
             ValueError: one is registered already.
+            TypeError: one is neither an exception type nor a dotted name.
             RuntimeError: the translator is frozen.
         """
-        return self._decorator(self._handlers, exceptions)
+        return self._decorator(self._handlers, exceptions, _EXCEPTIONS)
 
     def category_handler(self, *categories: Category) -> Callable[[F], F]:
         """Register a function ``(error, call) -> StatusError | None`` for errors of categories; None leaves them.
 
         Raises:
             ValueError: one is registered already.
+            TypeError: one is no category.
             RuntimeError: the translator is frozen.
         """
-        return self._decorator(self._category_handlers, categories)
+        return self._decorator(self._category_handlers, categories, Category)
 
     def transformer(self, function: F) -> F:
         """Register a function ``(error, call) -> StatusError | None`` for every error; they run in this order.
@@ -211,27 +227,30 @@ class Translator:
 
         Raises:
             ValueError: one is registered already.
+            TypeError: one is neither an exception type nor a category.
             RuntimeError: the translator is frozen.
         """
-        return self._decorator(self._recoveries, conditions)
+        return self._decorator(self._recoveries, conditions, (type, Category))
 
     def freeze(self) -> None:
         """Refuse all registering from now on: dispatch is remembered for each exception type."""
         self._frozen = True
 
-    def _decorator(self, table: dict[Any, Any], keys: tuple[Any, ...]) -> Callable[[F], F]:
+    def _decorator(self, table: dict[Any, Any], keys: tuple[Any, ...], kinds: Any) -> Callable[[F], F]:
         if not keys:
             raise ValueError("name at least one exception type or category")
 
         def register(function: F) -> F:
             for key in keys:
-                self._add(table, key, function)
+                self._add(table, key, function, kinds)
             return function
 
         return register
 
-    def _add(self, table: dict[Any, Any], key: Any, function: Any) -> None:
+    def _add(self, table: dict[Any, Any], key: Any, function: Any, kinds: Any = _EXCEPTIONS) -> None:
         self._check_open()
+        if not isinstance(key, kinds) or (isinstance(key, type) and not issubclass(key, BaseException)):
+            raise TypeError(f"{key!r} is nothing that can be registered here")
         if key in table:
             raise ValueError(f"{getattr(key, '__name__', key)} is registered already")
         table[key] = function
@@ -248,9 +267,9 @@ class Translator:
 
     def _map_catalogue(self, catalogue: Catalogue) -> None:
         for error in catalogue:
-            keys = [key.key for key in declaration_of(error).metadata]
+            names = {key.argument: key.key.replace("-", "_") for key in declaration_of(error).metadata}
             for exception in declaration_of(error).raised_by:
-                self.map(exception, error, metadata=_attributes(keys))
+                self.map(exception, error, metadata=_attributes(names))
 
     # Translating.
 
@@ -267,19 +286,19 @@ class Translator:
             if error is None:
                 return Translation(None, exception)
             error = self._refine(error, call)
-        except Exception as failure:  # noqa: BLE001  # whatever a user's handler raises
-            if failure.__context__ is None and failure is not exception:
-                failure.__context__ = exception
+        except BaseException as failure:  # noqa: BLE001  # whatever a user's handler raises: the RPC has to end
+            _attach(failure, exception)
             return Translation(_masked(), failure)
         return Translation(error, exception if hidden else None, self._recoveries_for(exception, error))
 
     def _find(self, exception: BaseException, call: Call) -> tuple[StatusError | None, bool]:
         """Return the error for an exception, and whether the exception holds more than the error shows."""
-        for handle in self._handlers_for(type(exception)):
+        raised = isinstance(exception, StatusError) and exception.origin is Origin.RAISED
+        for handle in self._handlers_for(type(exception), raised=raised):
             error = handle(exception, call)
             if error is not None:
                 return self._own(error, call), error is not exception
-        if isinstance(exception, StatusError) and exception.origin is Origin.RAISED:
+        if isinstance(exception, StatusError) and raised:
             return exception, False
         if isinstance(exception, grpc.RpcError):
             return self._own(from_rpc_error(exception), call), True
@@ -289,18 +308,20 @@ class Translator:
             return _masked(), True
         return None, True
 
-    def _handlers_for(self, kind: type[BaseException]) -> tuple[Handler, ...]:
-        chosen = self._chosen.get(kind)
+    def _handlers_for(self, kind: type[BaseException], *, raised: bool) -> tuple[Handler, ...]:
+        chosen = self._chosen.get((kind, raised))
         if chosen is None:
-            names = itertools.chain.from_iterable((cls, f"{cls.__module__}.{cls.__qualname__}") for cls in kind.__mro__)
+            classes = [cls for cls in kind.__mro__ if not raised or issubclass(cls, StatusError)]
+            names = itertools.chain.from_iterable((cls, f"{cls.__module__}.{cls.__qualname__}") for cls in classes)
             found = (self._handlers.get(name) for name in names)
-            chosen = self._chosen[kind] = tuple(handle for handle in found if handle is not None)
+            chosen = self._chosen[kind, raised] = tuple(handle for handle in found if handle is not None)
         return chosen
 
     def _refine(self, error: StatusError, call: Call) -> StatusError:
         handle = self._category_handlers.get(error.category)
         for step in ([handle] if handle is not None else []) + self._transformers:
-            error = self._own(step(error, call) or error, call)
+            changed = step(error, call)
+            error = error if changed is None else self._own(changed, call)
         return error
 
     def _own(self, error: StatusError, call: Call) -> StatusError:
@@ -313,36 +334,19 @@ class Translator:
             return Cancelled("The caller cancelled the call.")
         if call.expired:
             return DeadlineExceeded("The deadline expired.")
-        if error.retry_scope is RetryScope.REQUEST and isinstance(error, Unavailable):
-            return Unavailable(
-                DEPENDENCY_FAILED,
-                reason="DEPENDENCY_UNAVAILABLE",
-                category=Category.DEPENDENCY,
-                retry_delay=error.retry_delay,
-            )
-        return Internal(DEPENDENCY_FAILED, reason="DEPENDENCY_FAILED", category=Category.DEPENDENCY)
+        own = _of_dependency(error)
+        # Two tiers that both retry multiply each other's attempts: the one that has retried says so.
+        own.already_retried = error.already_retried or len(error.attempts) > 1
+        return own
 
     def _merge(self, group: BaseExceptionGroup[BaseException], call: Call) -> tuple[StatusError | None, bool]:
-        found = [self._find(leaf, call) for leaf in itertools.islice(_leaves(group), MAX_GROUP)]
-        hidden = any(more for _, more in found)
+        leaves = list(itertools.islice(_leaves(group), MAX_GROUP + 1))
+        found = [self._find(leaf, call) for leaf in leaves[:MAX_GROUP]]
+        hidden = len(leaves) > MAX_GROUP or any(more for _, more in found)
         errors = [error for error, _ in found if error is not None]
         if len(errors) < len(found):
             return None, True
-        if len(errors) == 1:
-            return errors[0], hidden
-        worst = max(errors, key=lambda error: error.severity)
-        if len({error.code() for error in errors}) == 1:
-            worst = errors[0]
-        same = {(error.domain, error.reason) for error in errors} == {(worst.domain, worst.reason)}
-        merged = error_class(worst.code())(
-            SEVERAL,
-            reason=worst.reason if same else None,
-            domain=worst.domain if same else None,
-            category=worst.category,
-            severity=worst.severity,
-            causes=errors,
-        )
-        return merged, hidden
+        return (errors[0] if len(leaves) == 1 else _several(errors)), hidden
 
     def _recoveries_for(self, exception: BaseException, error: StatusError) -> tuple[Recovery, ...]:
         if not self._recoveries:
@@ -352,8 +356,52 @@ class Translator:
         return tuple(dict.fromkeys(recover for recover in found if recover is not None))
 
 
+def _several(errors: list[StatusError]) -> StatusError:
+    worst = max(errors, key=lambda error: error.severity)
+    same = {(error.domain, error.reason) for error in errors} == {(worst.domain, worst.reason)}
+    # To try again helps only where it helps all of them.
+    never = worst.retry_scope is not RetryScope.NEVER and any(one.retry_scope is RetryScope.NEVER for one in errors)
+    return error_class(worst.code())(
+        SEVERAL,
+        reason=worst.reason if same else None,
+        domain=worst.domain if same else None,
+        category=worst.category,
+        severity=worst.severity,
+        retry_scope=RetryScope.NEVER if never else worst.declared_retry_scope,
+        retry_delay=None
+        if never
+        else max((one.retry_delay for one in errors if one.retry_delay is not None), default=None),
+        causes=errors,
+    )
+
+
+def _attach(failure: BaseException, exception: BaseException) -> None:
+    """Hang an exception at the end of what a failure came from, so that a log of the failure shows both."""
+    seen = {id(failure)}
+    while id(exception) not in seen:
+        following = failure.__cause__ if failure.__suppress_context__ else failure.__cause__ or failure.__context__
+        if following is None:
+            failure.__context__, failure.__suppress_context__ = exception, False
+            return
+        if id(following) in seen:
+            return
+        seen.add(id(following))
+        failure = following
+
+
 def _masked() -> StatusError:
     return Internal(MASKED)
+
+
+def _of_dependency(error: StatusError) -> StatusError:
+    if error.retry_scope is RetryScope.REQUEST and isinstance(error, Unavailable):
+        return Unavailable(
+            DEPENDENCY_FAILED,
+            reason="DEPENDENCY_UNAVAILABLE",
+            category=Category.DEPENDENCY,
+            retry_delay=error.retry_delay,
+        )
+    return Internal(DEPENDENCY_FAILED, reason="DEPENDENCY_FAILED", category=Category.DEPENDENCY)
 
 
 def _forwarded(error: StatusError) -> StatusError:
@@ -366,8 +414,8 @@ def _forwarded(error: StatusError) -> StatusError:
     return forwarded
 
 
-def _attributes(keys: list[str]) -> Callable[[Any], Mapping[str, object]]:
-    return lambda raised: {key: getattr(raised, key, "") for key in keys}
+def _attributes(names: Mapping[str, str]) -> Callable[[Any], Mapping[str, object]]:
+    return lambda raised: {argument: getattr(raised, name, "") for argument, name in names.items()}
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:

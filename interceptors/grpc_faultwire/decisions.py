@@ -1,0 +1,334 @@
+"""The policies of one call, as its flow asks for them: admit an attempt, judge it, wait or give up.
+
+deadline( retry or hedge( budget → breaker.acquire → attempt timeout → wire ))
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grpc_faultwire.category import RetryScope
+from grpc_faultwire.config import ClientPolicy, call_options
+from grpc_faultwire.errors import Origin, StatusError, Unauthenticated, Unavailable
+from grpc_faultwire.fallback import UNANSWERED, Failed
+from grpc_faultwire.flow import Flow
+from grpc_faultwire.observers import names
+from grpc_faultwire.policies import (
+    OK,
+    Breaker,
+    BreakerMode,
+    Budget,
+    Deadline,
+    Decision,
+    Health,
+    HedgePolicy,
+    HedgeState,
+    HedgeStep,
+    Latencies,
+    Permit,
+    Reason,
+    Refusal,
+    RetryPolicy,
+    RetryState,
+    Verdict,
+    had_fair_time,
+)
+from grpc_faultwire.presets import FAIR_TIME, Circumstances, classify, is_idempotent, is_safe
+from grpc_faultwire.records import Attempt, CallInfo, Event
+from grpc_faultwire.state import PolicyState
+
+CIRCUIT_DOMAIN = "faultwire"
+"""ErrorInfo's domain of errors that a policy of this process made."""
+
+
+class Enforcement:
+    """A policy and what it remembers: what a wrapped channel takes its decisions from.
+
+    Args:
+        policy: the caller's.
+        state: shared or the channel's own.
+    """
+
+    def __init__(self, policy: ClientPolicy, state: PolicyState | None = None) -> None:
+        self.policy = policy
+        self.state = state or PolicyState()
+
+    def for_method(self, call: CallInfo) -> MethodPolicies | None:
+        """Return what decides about a method; None: it is exempt."""
+        settings = self.policy.for_call(call)
+        return None if settings is None else MethodPolicies(call, settings, self.state)
+
+
+class MethodPolicies:
+    """What all calls of a method have in common, looked up once.
+
+    Attributes:
+        settings: the policy, with what was overridden for this method.
+        idempotent: what policy and proto say.
+    """
+
+    def __init__(self, call: CallInfo, settings: ClientPolicy, state: PolicyState) -> None:
+        self.call = call
+        self.settings = settings
+        self.state = state
+        self.enforced = settings.mode == "enforce"
+        self.idempotent = is_idempotent(call) if settings.idempotent is None else settings.idempotent
+        safe = is_safe(call) or settings.idempotent is True
+        self.hedge = settings.hedge if safe and not call.kind.request_streaming else None
+        self.latencies: Latencies | None = (
+            state.latencies((call.target, call.full_method)) if self.hedge is not None else None
+        )
+
+    def begin(self, flow: Flow) -> CallDecisions | None:
+        """Return the decisions about a call that begins; None if the call wants none."""
+        options = call_options()
+        if not options.policy:
+            return None
+        return CallDecisions(self, flow, self.idempotent if options.idempotent is None else options.idempotent)
+
+    def budget(self) -> Budget | None:
+        """Return the target's budget."""
+        policy = self.settings.budget
+        return None if policy is None else self.state.budget(self.call.target, policy)
+
+    def breaker(self) -> Breaker | None:
+        """Return the breaker of this call's key."""
+        policy = self.settings.breaker
+        return None if policy is None else self.state.breaker(self.settings.breaker_key(self.call), policy)
+
+
+class CallDecisions:
+    """What the policies decide about one call; the flow calls it under its lock."""
+
+    __slots__ = (
+        "_breaker",
+        "_budget",
+        "_deadline",
+        "_hedge",
+        "_idempotent",
+        "_method",
+        "_refreshed",
+        "_retry",
+        "flow",
+        "refresh_due",
+    )
+
+    def __init__(self, method: MethodPolicies, flow: Flow, idempotent: bool) -> None:  # noqa: FBT001  # internal
+        self._method = method
+        self.flow = flow
+        self._idempotent = idempotent
+        self._budget = method.budget()
+        self._breaker = method.breaker()
+        self._deadline = Deadline.after(flow.timeout, flow.started)
+        self._retry: RetryState | None = None
+        self._hedge: HedgeState | None = None
+        self._refreshed = False
+        self.refresh_due: StatusError | None = None
+
+    # As the flow asks.
+
+    def admit(self, attempt: Attempt, now: float) -> None:
+        """Let an attempt pass, with its timeout and the breaker's permit.
+
+        Raises:
+            StatusError: the circuit is open.
+        """
+        if self._breaker is not None:
+            watched = not self._method.call.kind.response_streaming
+            permit = self._breaker.acquire(now, timeout=attempt.timeout, watched=watched)
+            if isinstance(permit, Refusal):
+                self._reject(permit, self._breaker)
+            else:
+                attempt.permit = permit
+        attempt.timeout = self._deadline.attempt_timeout(self._method.settings.attempt_timeout, now)
+        if self._retry is not None:
+            self._retry.sent()
+        if self._method.hedge is not None and self._method.enforced:
+            self._launched(self._method.hedge, now)
+
+    def decide(self, attempt: Attempt, now: float) -> float | None:
+        """Judge an attempt that has ended, and return the delay before the next one; None: there is none."""
+        verdict = self._verdict(attempt, now)
+        self._record(attempt, verdict.health, now)
+        if self._hedge is not None:
+            return self._settle_hedge(self._hedge, attempt, verdict, now)
+        if attempt.error is None:
+            if self._budget is not None:
+                self._budget.credit(OK)
+            return None
+        if self._may_refresh(attempt.error):
+            return 0.0
+        retry = self._method.settings.retry
+        if retry is None:
+            return None
+        decision = self._decide_retry(retry, attempt, verdict, now)
+        self._note_retry(attempt.error, attempt.number, decision)
+        if not self._method.enforced:
+            self._unsent()
+            return None
+        return decision.delay
+
+    def release(self, attempt: Attempt, now: float) -> None:  # noqa: ARG002  # the flow's protocol
+        """Give back the permit of an attempt whose end tells nothing."""
+        if isinstance(attempt.permit, Permit):
+            attempt.permit.release()
+
+    def healthy(self, attempt: Attempt, now: float) -> None:
+        """Credit an attempt's first message: a long stream must not keep a circuit half-open for hours."""
+        if isinstance(attempt.permit, Permit):
+            attempt.permit.healthy(now)
+
+    def finish(self) -> None:
+        """Learn that the call is over: what was taken for a retry that will not be sent goes back."""
+        self._unsent()
+        if self._hedge is not None:
+            self._hedge.unsent()
+
+    def hedge_in(self, now: float) -> float | None:
+        """Return the seconds until another attempt is due beside those in flight; None: none will be."""
+        return None if self._hedge is None else self._hedge.due_in(now)
+
+    def take_hedge(self) -> bool:
+        """Whether the budget lets the hedge go that is due."""
+        if self._hedge is None:
+            return False
+        taken = self._hedge.take()
+        if not taken:
+            self._note(names.HEDGE, attempt=len(self.flow.attempts) + 1, result="budget")
+        return taken
+
+    def fall_back(self, error: StatusError, request: Any, now: float) -> Any:
+        """Return what is answered in place of an error, or UNANSWERED. Runs users' functions: not under the lock."""
+        failed = Failed(error, f"/{self._method.call.full_method}", request, now)
+        for fallback in self._method.settings.fallbacks:
+            if fallback.covers(error) and self._method.enforced:
+                try:
+                    answer = fallback.answer(failed)
+                except Exception:  # noqa: BLE001  # whatever a user's function raises, the call's own error stands
+                    answer = UNANSWERED
+                result = "failed" if answer is UNANSWERED else "answered"
+                self._note(names.FALLBACK, **_of(error), fallback=fallback.name, result=result)
+                if answer is not UNANSWERED:
+                    return answer
+        return UNANSWERED
+
+    def learn(self, request: Any, response: Any, now: float) -> None:
+        """Tell the fallbacks of a good answer."""
+        for fallback in self._method.settings.fallbacks:
+            if fallback.learn is not None:
+                fallback.learn(f"/{self._method.call.full_method}", request, response, now)
+
+    # Retries.
+
+    def _verdict(self, attempt: Attempt, now: float) -> Verdict:
+        limit = self._method.settings.attempt_timeout
+        had = now - attempt.started if attempt.timeout is None else attempt.timeout
+        circumstances = Circumstances(
+            idempotent=self._idempotent,
+            fair=had_fair_time(had, limit, FAIR_TIME),
+            cut_short=limit is not None and attempt.timeout is not None and attempt.timeout >= limit,
+        )
+        return classify(attempt.error, circumstances)
+
+    def _decide_retry(self, policy: RetryPolicy, attempt: Attempt, verdict: Verdict, now: float) -> Decision:
+        if self._retry is None:
+            self._retry = RetryState(policy, self._budget)
+        random = self.flow.plan.random
+        return self._retry.decide(
+            verdict,
+            attempt=attempt.number,
+            now=now,
+            u=random() if random is not None else 0.5,
+            deadline=self._deadline,
+            committed=self.flow.committed,
+            blocked_for=self._breaker.blocked_for(now) if self._breaker is not None else 0.0,
+        )
+
+    def _may_refresh(self, error: StatusError) -> bool:
+        wanted = error.declared_retry_scope is RetryScope.AFTER_REFRESH or (
+            error.declared_retry_scope is None and isinstance(error, Unauthenticated)
+        )
+        if self._method.settings.refresh is None or self._refreshed or not wanted or self.flow.committed:
+            return False
+        if not self._method.enforced:
+            return False
+        self._refreshed, self.refresh_due = True, error
+        return True
+
+    def _unsent(self) -> None:
+        if self._retry is not None:
+            self._retry.unsent()
+
+    def _note_retry(self, error: StatusError, attempt: int, decision: Decision) -> None:
+        reason = decision.reason.value
+        if decision.reason is Reason.RETRIED:
+            self._note(names.RETRY, **_of(error), attempt=attempt, decision=reason, delay=decision.delay)
+        else:
+            self._note(names.RETRY_STOPPED, **_of(error), attempt=attempt, decision=reason)
+        self._note_budget()
+
+    # Hedges.
+
+    def _launched(self, policy: HedgePolicy, now: float) -> None:
+        if self._hedge is None:
+            delay = policy.delay_by(self._method.latencies)
+            self._hedge = HedgeState(policy, delay=delay, budget=self._budget)
+        self._hedge.launched(now)
+
+    def _settle_hedge(self, hedge: HedgeState, attempt: Attempt, verdict: Verdict, now: float) -> float | None:
+        step = hedge.settle(verdict, now)
+        if attempt.error is None and self._method.latencies is not None:
+            self._method.latencies.add(now - attempt.started)
+        self._note_budget()
+        if step is HedgeStep.FINISH:
+            return None
+        due = hedge.due_in(now)
+        return due if due is not None and hedge.take() else None
+
+    # The breaker.
+
+    def _reject(self, refusal: Refusal, breaker: Breaker) -> None:
+        self._note(
+            names.CIRCUIT_REJECTED,
+            breaker=_name(breaker.key),
+            state=refusal.state.value,
+            retry_after=refusal.retry_after,
+        )
+        if self._method.enforced and breaker.policy.mode is BreakerMode.ENFORCE:
+            raise circuit_open(refusal, _name(breaker.key))
+
+    def _record(self, attempt: Attempt, health: Health, now: float) -> None:
+        if isinstance(attempt.permit, Permit) and self._breaker is not None:
+            attempt.permit.record(health, now)
+            self._note(names.CIRCUIT_CALL, breaker=_name(self._breaker.key), kind=health.value)
+
+    # Telling.
+
+    def _note_budget(self) -> None:
+        tokens = getattr(self._budget, "tokens", None)
+        if tokens is not None:
+            self._note(names.BUDGET, target=self._method.call.target, tokens=tokens)
+
+    def _note(self, event: Any, **attributes: Any) -> None:
+        self.flow.note(Event(name=event.name, attributes=attributes))
+
+
+def circuit_open(refusal: Refusal, breaker: str) -> StatusError:
+    """Make the error of a call that an open circuit refused; its retry delay is the time until one may pass."""
+    error = Unavailable(
+        f"The circuit breaker of {breaker} is {refusal.state.value}.",
+        reason="CIRCUIT_OPEN",
+        domain=CIRCUIT_DOMAIN,
+        metadata={"breaker": breaker},
+        retry_delay=refusal.retry_after,
+    )
+    error.origin = Origin.LOCAL
+    return error
+
+
+def _of(error: StatusError) -> dict[str, str]:
+    return {"code": error.code().name, "category": error.category.name.lower()}
+
+
+def _name(key: Any) -> str:
+    return "/".join(map(str, key)) if isinstance(key, tuple) else str(key)

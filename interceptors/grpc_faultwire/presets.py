@@ -1,0 +1,146 @@
+"""Where gRPC meets the policies: one classifier makes the verdict that all of them act on.
+
+The table is that of AIP-194 and of gRFC A6's users, but it looks at the category and the details first: a code alone
+cannot tell overload from quota, or a server's deadline from a caller without time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import MethodOptions
+from google.rpc import error_details_pb2
+
+from grpc_faultwire.category import Category, RetryScope
+from grpc_faultwire.errors import Origin, StatusError
+from grpc_faultwire.policies import OK, RETRY_COST, TIMEOUT_COST, Health, Verdict
+from grpc_faultwire.records import CallInfo
+from grpc_faultwire.status import PUSHBACK_KEY
+
+FAIR_TIME = 1.0
+"""Seconds that are fair for any attempt: one that had less and ran out of time says nothing about its server."""
+
+_FAILURES = frozenset(
+    {
+        Category.TRANSPORT,
+        Category.OVERLOAD,
+        Category.TIMEOUT,
+        Category.DEPENDENCY,
+        Category.INTERNAL,
+        Category.DATA_LOSS,
+    }
+)
+_NEUTRALS = frozenset({Category.QUOTA, Category.CANCELLED})
+_Code = grpc.StatusCode
+
+
+class Circumstances(NamedTuple):
+    """What the classifier must know of an attempt beside its error.
+
+    Attributes:
+        idempotent: whether the request may be carried out twice.
+        fair: whether the attempt had time enough for a timeout to be the server's fault.
+        cut_short: whether its own timeout, and not the call's, was what it ran out of.
+    """
+
+    idempotent: bool = False
+    fair: bool = True
+    cut_short: bool = False
+
+
+def classify(error: StatusError | None, at: Circumstances) -> Verdict:
+    """Return the verdict on an attempt.
+
+    Args:
+        error: what it ended with; None: OK.
+        at: its circumstances.
+    """
+    if error is None:
+        return OK
+    if error.origin is Origin.LOCAL:
+        return Verdict(code=error.code().name, category=error.category, health=Health.NEUTRAL)
+    pushback, stop = pushback_of(error)
+    delay = _delay(error)
+    timed_out = error.category is Category.TIMEOUT
+    return Verdict(
+        code=error.code().name,
+        category=error.category,
+        retryable=_retryable(error, at, delay),
+        health=_health(error, at, delay),
+        cost=TIMEOUT_COST if timed_out else RETRY_COST,
+        delay=delay,
+        pushback=pushback,
+        stop=stop or error.already_retried,
+        scope=error.declared_retry_scope,
+    )
+
+
+def _retryable(error: StatusError, at: Circumstances, delay: float | None) -> bool:
+    if error.recovered and error.declared_retry_scope is None:
+        return False
+    if error.declared_retry_scope is RetryScope.REQUEST:
+        # The server's own word that this call may be sent again; where it refused the call, nothing was carried out.
+        return at.idempotent or error.code() is not _Code.DEADLINE_EXCEEDED
+    code = error.code()
+    if code is _Code.UNAVAILABLE:
+        return at.idempotent
+    if code is _Code.DEADLINE_EXCEEDED:
+        return at.idempotent and at.cut_short
+    return code is _Code.RESOURCE_EXHAUSTED and delay is not None
+
+
+def _health(error: StatusError, at: Circumstances, delay: float | None) -> Health:
+    if error.category is Category.TIMEOUT and not at.fair:
+        return Health.NEUTRAL
+    if error.code() is _Code.RESOURCE_EXHAUSTED and error.category is Category.QUOTA:
+        overload = delay is not None and error.find(error_details_pb2.QuotaFailure) is None and error.report is None
+        return Health.FAILURE if overload else Health.NEUTRAL
+    if error.category in _FAILURES:
+        return Health.FAILURE
+    if error.category is Category.CANCELLED:
+        # Its server said so: a CANCELLED of our own making is never judged.
+        return Health.FAILURE if error.origin is Origin.REMOTE else Health.NEUTRAL
+    return Health.NEUTRAL if error.category in _NEUTRALS else Health.SUCCESS
+
+
+def _delay(error: StatusError) -> float | None:
+    delay = error.retry_delay
+    return delay if delay is not None and math.isfinite(delay) else None
+
+
+def pushback_of(error: StatusError) -> tuple[float | None, bool]:
+    """Return the seconds that ``grpc-retry-pushback-ms`` asks for, and whether it forbids retries (gRFC A6)."""
+    try:
+        pairs: list[Any] = list(error.trailing_metadata() or ())
+        values = [value for key, value in pairs if key == PUSHBACK_KEY]
+    except (TypeError, ValueError):
+        return None, False
+    if not values:
+        return None, False
+    # Of two, the last counts, as in gRPC's core; what cannot be parsed forbids retries.
+    text = values[-1].decode("latin-1") if isinstance(values[-1], bytes) else str(values[-1])
+    if not text.isascii() or not text.isdigit() or int(text) > 2**31 - 1:
+        return None, True
+    return int(text) / 1000, False
+
+
+def is_idempotent(call: CallInfo) -> bool:
+    """Tell whether a method's proto says that it may be carried out twice (``option idempotency_level``)."""
+    return _level(call) in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
+
+
+def is_safe(call: CallInfo) -> bool:
+    """Tell whether a method's proto says that it has no side effects."""
+    return _level(call) == MethodOptions.NO_SIDE_EFFECTS
+
+
+def _level(call: CallInfo) -> int:
+    try:
+        method = descriptor_pool.Default().FindMethodByName(f"{call.service}.{call.method}")
+    except KeyError:
+        return int(MethodOptions.IDEMPOTENCY_UNKNOWN)
+    options = MethodOptions.FromString(method.GetOptions().SerializeToString())
+    return int(options.idempotency_level)
