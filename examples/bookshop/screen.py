@@ -72,9 +72,10 @@ def source_of(fragment: str) -> list[Line]:
 
 def _split(code: str) -> list[str]:
     """Put each argument of a long call on a line of its own."""
-    call = next(node for node in ast.walk(ast.parse(f"def f():\n {code}")) if isinstance(node, ast.Call))
-    arguments = [ast.unparse(one) for one in (*call.args, *call.keywords)]
-    if len(code) <= SOURCE_WIDTH or len(arguments) < 2:
+    source = f"def f():\n {code}"
+    call = next(node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    arguments = [ast.get_source_segment(source, one) for one in (*call.args, *call.keywords)]
+    if len(code) <= SOURCE_WIDTH:
         return [code]
     head = code[: code.index("(") + 1]
     return [head, *(f"    {argument}," for argument in arguments[:-1]), f"    {arguments[-1]})"]
@@ -105,13 +106,13 @@ def _caught(seen: Evidence) -> Iterator[Line]:
     yield Line(type(error).__name__, "bold")
     yield Line(error.message)
     yield Line(f"category  {error.category.name}, fault {error.fault.name}")
-    yield Line(f"origin    {error.origin.name}, retry {error.retry_scope.name}")
+    yield Line(f"origin    {error.origin.name}, retry scope {error.retry_scope.name}")
     if error.reason != error.code().name:
         yield Line(f"reason    {error.reason}")
     if error.metadata:
         yield Line("metadata  " + ", ".join(f"{key}={value}" for key, value in sorted(error.metadata.items())))
     if error.retry_delay is not None:
-        yield Line(f"retry     in {error.retry_delay:.3g} s at the earliest")
+        yield Line(f"delay     {error.retry_delay:.3g} s before any retry")
     if error.error_id:
         yield Line(f"error id  {error.error_id}")
 

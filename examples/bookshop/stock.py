@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 BOOKS = pathlib.Path(__file__).with_name("books.json")
-ARCHIVE_URL = "postgresql://shop:opensesame@archive.internal:5432/books"  # made up, as is its password
+ARCHIVE = "postgresql://shop:opensesame@archive.internal:5432/books"  # made up, as is its password
 WHOLESALE = 100
 """From so many copies on, the wholesaler names the price."""
 
@@ -65,4 +65,4 @@ class Stock:
 
     def _from_archive(self, _book: Book) -> Book:
         # The demo's bug: nobody expected the archive to be away, and the text names its password.
-        raise RuntimeError(f"no connection to {ARCHIVE_URL}")
+        raise RuntimeError(f"no connection to {ARCHIVE}")

@@ -11,6 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
+import examples.bookshop.demo
+from examples.bookshop.players import Evidence
+from examples.bookshop.scenes import SCENES
+from grpc_faultwire import NotFound
+
 ROOT = pathlib.Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "examples.bookshop.demo"]
 
@@ -55,7 +60,7 @@ def test_a_pipe_gets_plain_text(demo):
         ),
         pytest.param(5, ["no details", "postgresql://shop:opensesame@", "grpc._server"], id="plain-server"),
         pytest.param(
-            6, ["caught PricesUnavailable", "fault DEPENDENCY", "in 0.5 s", "Connection refused"], id="supplier"
+            6, ["caught PricesUnavailable", "fault DEPENDENCY", "delay 0.5 s", "Connection refused"], id="supplier"
         ),
         pytest.param(7, ["DEADLINE_EXCEEDED no details", "caught DeadlineExceeded", "code=DEADLINE_EX"], id="deadline"),
         pytest.param(8, ["2 messages, then", "caught OutOfStock", "left=7", "(8.99 and 9.99)"], id="stream"),
@@ -76,6 +81,19 @@ def test_the_error_id_is_in_the_log(scene):
     """What the caller got is what the server logged."""
     (error_id,) = re.findall(r"error id ([0-9a-f]{32})\b", scene)
     assert f"error_id={error_id}" in scene
+
+
+def test_a_scene_that_goes_otherwise_is_told():
+    """What is not as it must be is a sentence."""
+    (sentence,) = SCENES[0].faults(Evidence(world="sync", error=NotFound("Gone.")))
+    assert sentence == "the sync caller caught <NotFound NOT_FOUND: Gone.>, not a BookNotFound"
+
+
+def test_a_fault_ends_the_demo_with_1(monkeypatch, capsys):
+    """The exit code tells, and the sentence stands last."""
+    monkeypatch.setattr(examples.bookshop.demo, "perform", lambda _screen: ["Scene 1 went wrong."])
+    assert examples.bookshop.demo.main() == 1
+    assert capsys.readouterr().out == "Scene 1 went wrong.\n"
 
 
 def test_a_terminal_gets_panels():
