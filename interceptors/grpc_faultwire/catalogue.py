@@ -1,7 +1,7 @@
 """Error catalogues: a service declares its errors on a proto enum, and this makes them exception classes.
 
-The reader turns an enum's options (faultwire/v1/options.proto) into declarations; `Catalogue.of` makes the classes at
-run time. Enums of any descriptor pool can be read.
+`Catalogue.of` makes the classes at run time, from what `reader` reads; protoc-gen-faultwire writes the same classes as
+a module that type checkers see.
 """
 
 from __future__ import annotations
@@ -9,17 +9,30 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import grpc
-from google.protobuf import descriptor_pb2
-from google.protobuf.descriptor import EnumDescriptor, EnumValueDescriptor
+from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.message import Message
 
-from faultwire.v1 import options_pb2
-from grpc_faultwire.category import Category, RetryScope, Sensitivity, Severity
-from grpc_faultwire.declaration import Declaration, MetadataKey
-from grpc_faultwire.details import seconds
+from grpc_faultwire.category import Category, RetryScope, Severity
+from grpc_faultwire.declaration import Declaration, class_name
 from grpc_faultwire.errors import StatusError, error_class
+from grpc_faultwire.reader import read
+
+MetadataValue = str | int | float | bool
+"""What a declared class takes for its metadata; it travels as ``str()`` writes it."""
+
+
+class ErrorArguments(TypedDict, total=False):
+    """What every declared class takes beside its message and its metadata; see `StatusError`."""
+
+    error_details: Iterable[Message]
+    retry_delay: float | None
+    retry_scope: RetryScope | None
+    category: Category | None
+    severity: Severity | None
+    causes: Iterable[StatusError]
 
 
 class Catalogue:
@@ -75,65 +88,6 @@ class Catalogue:
         return [*super().__dir__(), *self._by_name]
 
 
-def read(enum: EnumDescriptor) -> tuple[str, list[Declaration]]:
-    """Read an enum's options: the domain, and a declaration for each value that has one.
-
-    Raises:
-        ValueError: the enum has no catalogue option, or an error is declared wrongly; the sentence names the value.
-    """
-    # Read anew from bytes: in a pool of its own a descriptor's options do not know our extensions.
-    options = descriptor_pb2.EnumOptions.FromString(enum.GetOptions().SerializeToString())
-    if not options.HasExtension(options_pb2.catalogue):
-        raise ValueError(f"enum {enum.full_name} has no option (faultwire.v1.catalogue)")
-    catalogue = options.Extensions[options_pb2.catalogue]
-    declarations = []
-    for value in enum.values:
-        error = descriptor_pb2.EnumValueOptions.FromString(value.GetOptions().SerializeToString())
-        if error.HasExtension(options_pb2.error):
-            declarations.append(_declare(value, error.Extensions[options_pb2.error], catalogue))
-    return catalogue.domain, declarations
-
-
-def _declare(
-    value: EnumValueDescriptor, error: options_pb2.ErrorOptions, catalogue: options_pb2.CatalogueOptions
-) -> Declaration:
-    reason = error.reason or _without_prefix(value)
-    code = error.code or catalogue.default_code
-    if code not in grpc.StatusCode.__members__ or code == "OK":
-        raise ValueError(f"{value.name} declares the status code {code!r}, which is none of an error")
-    try:
-        return Declaration(
-            reason=reason,
-            domain=catalogue.domain,
-            code=code,
-            category=Category(error.category) if error.category else None,
-            severity=Severity(error.severity) if error.severity else None,
-            retry_scope=RetryScope(error.retry_scope) if error.retry_scope else None,
-            retry_delay=seconds(error.retry_delay) if error.HasField("retry_delay") else None,
-            message=error.message,
-            metadata=tuple(_metadata_key(key) for key in error.metadata),
-            docs_url=(error.docs_url or catalogue.docs_url).replace("{reason}", reason),
-            raised_by=tuple(error.raised_by),
-        )
-    except ValueError as wrong:
-        raise ValueError(f"{value.name}: {wrong}") from wrong
-
-
-def _metadata_key(key: options_pb2.MetadataKey) -> MetadataKey:
-    sensitivity = Sensitivity(key.sensitivity) if key.sensitivity else None
-    return MetadataKey(key=key.key, sensitivity=sensitivity, description=key.description)
-
-
-def _without_prefix(value: EnumValueDescriptor) -> str:
-    words = "".join(f"_{char}" if char.isupper() else char for char in value.type.name).strip("_").upper()
-    return value.name.removeprefix(f"{words}_")
-
-
-def class_name(reason: str) -> str:
-    """Return the name of the class for a reason: "BOOK_NOT_FOUND" gives "BookNotFound"."""
-    return "".join(word.capitalize() for word in reason.split("_"))
-
-
 def declaration_of(cls: type[StatusError]) -> Declaration:
     """Return what a class declares.
 
@@ -154,19 +108,19 @@ def _class_for(declaration: Declaration, enum: EnumDescriptor) -> type[StatusErr
 
 
 def _make_class(declaration: Declaration, base: type[StatusError], enum: EnumDescriptor) -> type[StatusError]:
-    keys = [key.key for key in declaration.metadata]
+    names = {key.argument: key.key for key in declaration.metadata}
 
     def init(self: StatusError, message: str | None = None, **arguments: Any) -> None:
-        missing = [key for key in keys if key not in arguments]
+        missing = [name for name in names if name not in arguments]
         if missing:
             raise TypeError(f"{type(self).__name__} needs its metadata: {', '.join(missing)}")
-        metadata = {key: arguments.pop(key) for key in keys}
+        metadata = {key: arguments.pop(name) for name, key in names.items()}
         StatusError.__init__(self, message, metadata=metadata, **arguments)
 
     parameters = [
         inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD),
         inspect.Parameter("message", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None),
-        *(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY) for key in keys if key.isidentifier()),
+        *(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names),
         inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD),
     ]
     init.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # for help() and editors
@@ -182,14 +136,14 @@ def _make_class(declaration: Declaration, base: type[StatusError], enum: EnumDes
 
 
 def _reduce(self: StatusError) -> tuple[Any, ...]:
+    cls = type(self)
+    if "declaration" not in cls.__dict__:
+        return StatusError.__reduce__(self)  # somebody's subclass, which pickle can find
     # A class made at run time is found again by what it declares; elsewhere the class of its code stands for it.
-    _, (cls, state) = StatusError.__reduce__(self)
     declaration = declaration_of(cls)
-    return _restore, (declaration.code, declaration.domain, declaration.reason, state)
+    return _blank, (declaration.code, declaration.domain, declaration.reason), self._state()
 
 
-def _restore(code: str, domain: str, reason: str, state: dict[str, Any]) -> StatusError:
+def _blank(code: str, domain: str, reason: str) -> StatusError:
     cls = error_class(grpc.StatusCode[code], domain, reason)
-    error = cls.__new__(cls)
-    error.__dict__.update(state)
-    return error
+    return cls.__new__(cls)

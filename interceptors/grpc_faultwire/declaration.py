@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from grpc_faultwire.category import Category, RetryScope, Sensitivity, Severity
-from grpc_faultwire.redaction import REDACTED
+from grpc_faultwire.details import MAX_DURATION
+from grpc_faultwire.redaction import REDACTED, speaks_of_secret
 
-REASON = re.compile(r"[A-Z][A-Z0-9_]{0,61}[A-Z0-9]")
+REASON = re.compile(r"[A-Z][A-Z0-9_]{1,61}[A-Z0-9]")
 """google.rpc.ErrorInfo's rule for a reason."""
 METADATA_KEY = re.compile(r"[a-z][a-zA-Z0-9_-]{0,63}")
 """google.rpc.ErrorInfo's rule for a key of its metadata."""
 MAX_DOMAIN = 253
 """The longest DNS name: a domain is one, or a service's full name."""
+MAX_RETRY_DELAY = MAX_DURATION
+"""The longest time that a RetryInfo can carry, in seconds."""
+
+RESERVED_ARGUMENTS = frozenset(
+    {
+        "self",
+        "message",
+        "reason",
+        "domain",
+        "metadata",
+        "error_details",
+        "retry_delay",
+        "retry_scope",
+        "category",
+        "severity",
+        "causes",
+        "arguments",
+        "super",
+    }
+)
+"""What an error's constructor takes or uses itself: a metadata key of such a name is given with an underscore behind it."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-zA-Z0-9_-]*+)\}")
 
@@ -34,13 +57,20 @@ class MetadataKey:
     description: str = ""
 
     def __post_init__(self) -> None:
-        if not METADATA_KEY.fullmatch(self.key):
-            raise ValueError(f"metadata key {self.key!r} does not match {METADATA_KEY.pattern} (google.rpc.ErrorInfo)")
+        check_metadata_key(self.key)
 
     @property
     def public(self) -> bool:
         """Whether a value of this key may leave the server."""
-        return self.sensitivity in (None, Sensitivity.PUBLIC)
+        if self.sensitivity is None:
+            return not speaks_of_secret(self.key)
+        return self.sensitivity is Sensitivity.PUBLIC
+
+    @property
+    def argument(self) -> str:
+        """The argument of the error's class that gives its value: "book-id" is ``book_id``, "class" is ``class_``."""
+        name = self.key.replace("-", "_")
+        return f"{name}_" if name in RESERVED_ARGUMENTS or keyword.iskeyword(name) else name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +89,7 @@ class Declaration:
         metadata: the keys that it carries. No other key leaves a server.
         docs_url: a page about it.
         raised_by: dotted names of Python exceptions that become it on a server.
-        description: for people.
+        description: for people. Declarations that differ in nothing else are the same.
 
     Raises:
         ValueError: a reason, domain, delay or message that breaks its rule.
@@ -76,14 +106,15 @@ class Declaration:
     metadata: tuple[MetadataKey, ...] = ()
     docs_url: str = ""
     raised_by: tuple[str, ...] = ()
-    description: str = ""
+    # Comments are known where a module is generated, and not at run time.
+    description: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         check_reason(self.reason)
         check_domain(self.domain)
         check_retry_delay(self.retry_delay)
         keys = [key.key for key in self.metadata]
-        if len(set(keys)) < len(keys):
+        if len({key.argument for key in self.metadata}) < len(keys):
             raise ValueError(f"{self.reason} declares a metadata key twice: {', '.join(keys)}")
         unknown = set(_PLACEHOLDER.findall(self.message)) - set(keys)
         if unknown:
@@ -93,6 +124,12 @@ class Declaration:
         """Return the message with its placeholders filled; values that may not leave are redacted."""
         public = {key.key for key in self.metadata if key.public}
         return _PLACEHOLDER.sub(lambda found: _value(found[1], metadata, public), self.message)
+
+
+def class_name(reason: str) -> str:
+    """Return the name of the class for a reason: "BOOK_NOT_FOUND" gives "BookNotFound"."""
+    name = "".join(word.capitalize() for word in reason.split("_"))
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _value(key: str, metadata: Mapping[str, str], public: set[str]) -> str:
@@ -105,6 +142,12 @@ def check_reason(reason: str) -> None:
         raise ValueError(f"reason {reason!r} does not match {REASON.pattern} (google.rpc.ErrorInfo)")
 
 
+def check_metadata_key(key: str) -> None:
+    """Raise ValueError if this is no key of metadata that google.rpc.ErrorInfo allows."""
+    if not isinstance(key, str) or not METADATA_KEY.fullmatch(key):
+        raise ValueError(f"metadata key {key!r} does not match {METADATA_KEY.pattern} (google.rpc.ErrorInfo)")
+
+
 def check_domain(domain: str) -> None:
     """Raise ValueError if this cannot be a domain."""
     if not isinstance(domain, str) or not domain or len(domain) > MAX_DOMAIN or not domain.isprintable():
@@ -113,9 +156,5 @@ def check_domain(domain: str) -> None:
 
 def check_retry_delay(seconds: float | None) -> None:
     """Raise ValueError if this is no time to wait."""
-    if seconds is not None and not 0 <= seconds <= MAX_RETRY_DELAY:
+    if seconds is not None and not (isinstance(seconds, int | float) and 0 <= seconds <= MAX_RETRY_DELAY):
         raise ValueError(f"retry_delay {seconds!r} is not between 0 and {MAX_RETRY_DELAY:.0f} seconds")
-
-
-MAX_RETRY_DELAY = 315_576_000_000.0
-"""The longest google.protobuf.Duration, in seconds."""

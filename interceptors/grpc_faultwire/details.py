@@ -6,7 +6,7 @@ One bad detail does not lose the others, and nothing here raises over what a pee
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf import any_pb2, descriptor_pool, message_factory
 from google.protobuf.duration_pb2 import Duration
@@ -14,6 +14,8 @@ from google.protobuf.message import DecodeError, Message
 
 M = TypeVar("M", bound=Message)
 
+MAX_DURATION = 315_576_000_000.0
+"""The longest google.protobuf.Duration, in seconds."""
 MAX_DETAILS = 64
 """How many details of an error are looked at. AIP-193 allows each type once; ten are defined."""
 
@@ -32,25 +34,33 @@ class Details:
     def __init__(self, packed: Sequence[any_pb2.Any]) -> None:
         self.packed: tuple[any_pb2.Any, ...] = tuple(packed[:MAX_DETAILS])
         self.anomalies: list[str] = []
-        self._found: dict[str, Message | None] = {}
+        self._found: dict[type[Message], Message | None] = {}
         self._unpacked: tuple[Message, ...] | None = None
         if len(packed) > MAX_DETAILS:
             self.anomalies.append(f"{len(packed)} details: the first {MAX_DETAILS} are read")
 
     @classmethod
     def of(cls, messages: Iterable[Message]) -> Details:
-        """Pack messages (an Any is taken as it is)."""
+        """Pack messages (an Any is taken as it is).
+
+        Raises:
+            TypeError: one is no message.
+        """
         return cls([pack(message) for message in messages])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Only what travels: the classes of decoded messages may be made at run time, where pickle cannot find them.
+        return _restore, (self.packed, tuple(self.anomalies))
 
     def find(self, kind: type[M]) -> M | None:
         """Return the first detail of a type, or None. A detail that cannot be decoded does not count."""
-        name = kind.DESCRIPTOR.full_name
-        if name not in self._found:
-            self._found[name] = self._decode_first(kind, name)
-        found = self._found[name]
+        if kind not in self._found:
+            self._found[kind] = self._decode_first(kind)
+        found = self._found[kind]
         return found if isinstance(found, kind) else None
 
-    def _decode_first(self, kind: type[M], name: str) -> M | None:
+    def _decode_first(self, kind: type[M]) -> M | None:
+        name = kind.DESCRIPTOR.full_name
         for packed in self.packed:
             if type_name(packed) == name:
                 message = self._decode(packed, kind)
@@ -81,13 +91,25 @@ class Details:
         return packed if message is None else message
 
 
+def _restore(packed: tuple[any_pb2.Any, ...], anomalies: tuple[str, ...]) -> Details:
+    details = Details(packed)
+    details.anomalies.extend(anomalies)
+    return details
+
+
 def pack(message: Message) -> any_pb2.Any:
-    """Return a message as an Any; an Any as it is."""
+    """Return a message as an Any; an Any as it is.
+
+    Raises:
+        TypeError: this is no message.
+    """
     if isinstance(message, any_pb2.Any):
         return message
-    return any_pb2.Any(
-        type_url=_URL_PREFIX + message.DESCRIPTOR.full_name, value=message.SerializeToString(deterministic=True)
-    )
+    if not isinstance(message, Message):
+        raise TypeError(f"error detail {message!r} is no protobuf message")
+    # Partial: a message of proto2 that lacks a required field is no reason to lose the error.
+    value = message.SerializePartialToString(deterministic=True)
+    return any_pb2.Any(type_url=_URL_PREFIX + message.DESCRIPTOR.full_name, value=value)
 
 
 def type_name(packed: any_pb2.Any) -> str:
@@ -105,11 +127,12 @@ def known_type(name: str) -> type[Message] | None:
 
 
 def duration(delay: float) -> Duration:
-    """Return seconds as a protobuf Duration."""
+    """Return seconds as a protobuf Duration, the longest at the most."""
+    delay = min(delay, MAX_DURATION)
     whole = int(delay)
     return Duration(seconds=whole, nanos=min(round((delay - whole) * 1e9), 999_999_999))
 
 
 def seconds(delay: Duration) -> float:
-    """Return a protobuf Duration, however odd, as seconds from 0 up."""
-    return max(0.0, delay.seconds + delay.nanos / 1e9)
+    """Return a protobuf Duration, however odd, as seconds from 0 to the longest."""
+    return min(max(0.0, delay.seconds + delay.nanos / 1e9), MAX_DURATION)

@@ -1,12 +1,15 @@
 """Ready-made maps from the exceptions of well-known libraries, by name; nothing is imported for them.
 
 None is on by default: they can turn a server's bug into a caller's fault (a KeyError is rarely a missing book). All
-messages are constants, except pydantic's, which describe the rule that a field broke.
+messages are constants, except pydantic's own, which describe the rule that a field broke; what a validator of one's own
+raised is as any exception's text.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +32,7 @@ from grpc_faultwire.errors import (
     Unavailable,
     Unimplemented,
 )
+from grpc_faultwire.redaction import encodable
 
 Make = Callable[[Any], StatusError]
 
@@ -61,8 +65,9 @@ def _pydantic(raised: Any) -> StatusError:
 
 def _violations(raised: Any) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
     for problem in raised.errors(include_url=False, include_context=False, include_input=False)[:MAX_VIOLATIONS]:
+        rule = problem["msg"] if problem["type"] in _pydantic_rules() else "The value is not accepted."
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=".".join(map(str, problem["loc"])), description=problem["msg"]
+            field=encodable(".".join(map(str, problem["loc"]))), description=encodable(rule)
         )
         reason = problem["type"].upper()
         if REASON.fullmatch(reason):
@@ -70,18 +75,55 @@ def _violations(raised: Any) -> Iterator[error_details_pb2.BadRequest.FieldViola
         yield violation
 
 
+@functools.cache
+def _pydantic_rules() -> frozenset[str]:
+    """Return the types of pydantic's own problems whose messages hold neither an exception's text nor the input."""
+    core: Any = sys.modules["pydantic_core._pydantic_core"]
+    return frozenset(rule["type"] for rule in core.list_all_errors()) - _TELLING
+
+
+_TELLING = {
+    "assertion_error",
+    "bytes_invalid_encoding",
+    "datetime_object_invalid",
+    "get_attribute_error",
+    "iteration_error",
+    "mapping_type",
+    "union_tag_invalid",
+    "value_error",
+}
+
+
 def _integrity(raised: Any) -> StatusError:
-    # The SQLSTATE, where the driver tells it: 23505 is a unique violation.
-    if _sqlstate(raised) == "23505" or "unique" in type(getattr(raised, "orig", None)).__name__.lower():
+    if _is_duplicate(getattr(raised, "orig", None), _sqlstate(raised)):
         return AlreadyExists("It exists already.", reason="ALREADY_EXISTS")
     return FailedPrecondition("It conflicts with other data.", reason="INTEGRITY", category=Category.CONFLICT)
 
 
-def _operational(raised: Any) -> StatusError:
-    # 40001 and 40P01: serialization failure and deadlock; the whole transaction may be tried again.
-    if _sqlstate(raised) in ("40001", "40P01"):
+def _is_duplicate(original: Any, state: str) -> bool:
+    # Drivers tell it by SQLSTATE, by the exception's type, by SQLite's name or by MySQL's number.
+    name = f"{type(original).__name__} {getattr(original, 'sqlite_errorname', '')}".lower()
+    return state == "23505" or "unique" in name or "primarykey" in name or _number(original) == 1062
+
+
+def _number(original: Any) -> Any:
+    arguments = getattr(original, "args", ())
+    return arguments[0] if arguments else None
+
+
+def _conflict(raised: Any, otherwise: Make) -> StatusError:
+    # Serialization failures and deadlocks, in PostgreSQL and MySQL: the whole transaction may be tried again.
+    if _sqlstate(raised) in ("40001", "40P01") or _number(getattr(raised, "orig", None)) == 1213:
         return Aborted("The transaction conflicted with another.", reason="TRANSACTION_CONFLICT")
-    return _unavailable(raised)
+    return otherwise(raised)
+
+
+def _operational(raised: Any) -> StatusError:
+    return _conflict(raised, _unavailable)
+
+
+def _database(raised: Any) -> StatusError:
+    return _conflict(raised, _dependency)
 
 
 def _sqlstate(raised: Any) -> str:
@@ -129,7 +171,7 @@ _SQLALCHEMY: dict[str, Make] = {
     "sqlalchemy.exc.OperationalError": _operational,
     "sqlalchemy.exc.InterfaceError": _unavailable,
     "sqlalchemy.exc.TimeoutError": _constant(Unavailable, "The server is busy.", Category.OVERLOAD),
-    "sqlalchemy.exc.DBAPIError": _dependency,
+    "sqlalchemy.exc.DBAPIError": _database,
     "sqlalchemy.orm.exc.StaleDataError": _constant(Aborted, "It was changed by another."),
 }
 

@@ -72,7 +72,7 @@ def check(response: Any, serializer: Callable[[Any], Any] | None) -> None:
         fine = response.IsInitialized()
     else:
         try:
-            fine = serializer(response) is not None
+            fine = isinstance(serializer(response), bytes)
         except Exception as refusal:
             raise UnserializableError(f"the serializer refused a {type(response).__name__}") from refusal
     if not fine:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
-from google.protobuf import any_pb2, descriptor_pb2
+from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
@@ -60,23 +60,53 @@ def encodable(text: str) -> str:
     return text
 
 
-def _is_card(found: re.Match[str]) -> str:
-    digits = [int(char) for char in found[0] if char.isdigit()]
+def _card(found: re.Match[str]) -> str:
+    # What follows after a space may be the card's date or code: any group may be its last.
+    text = found[0]
+    ends = [at for at in range(14, len(text) + 1) if not text[at : at + 1].isdigit()]
+    return REDACTED if any(_luhn([int(char) for char in text[:end] if char.isdigit()]) for end in ends) else text
+
+
+def _luhn(digits: list[int]) -> bool:
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    luhn = (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-    return REDACTED if luhn else found[0]
+    return len(digits) >= 14 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _url(found: re.Match[str]) -> str:
+    rest = found[1]
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    # A password may hold a slash; but an @ in the path after a host's name or port is none of a password's.
+    if "@" in authority or ("@" in rest and _USER_AND_PASSWORD.match(rest)):
+        return f"://{REDACTED}@{rest.rpartition('@')[2]}"
+    return found[0]
+
+
+def _scheme(found: re.Match[str]) -> str:
+    word = found[3].rstrip(".")
+    is_a_word = word.isalpha() and word[1:].islower() and len(word) <= 16  # "basic authentication"
+    return found[0] if is_a_word else f"{found[1]}{found[2]}{REDACTED}"
 
 
 Detector = tuple[re.Pattern[str], "str | Callable[[re.Match[str]], str]"]
 """A pattern that takes linear time, and what stands where it matched."""
 
+_USER_AND_PASSWORD = re.compile(r"[^/?#@:]*:(?!\d{1,5}(?:[/?#]|$))")
+_QUOTED = r"\\{1,3}\"[^\"]*+\"?|\"(?:[^\"\\]|\\(?s:.))*+\"?|'(?:[^'\\]|\\(?s:.))*+'?"
+_IS = r"\\{0,3}[\"']?\s{0,4}[:=]\s{0,4}"
+
 DETECTORS: tuple[Detector, ...] = (
     # A private key in PEM, to its end line or the end of the text.
-    (re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^-]*+(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?"), REDACTED),
-    # The user and password of a URL, to the last @ of its authority.
-    (re.compile(r"(?<=://)[^\s\"'<>]{1,512}(?=@)"), REDACTED),
-    # JSON Web Tokens.
-    (re.compile(r"\beyJ[\w-]{8,}+(?:\.[\w-]*+){1,4}"), REDACTED),
+    (
+        re.compile(
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:(?!-----END)(?s:.))*+"
+            r"(?:-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
+        ),
+        REDACTED,
+    ),
+    # The user and password of a URL.
+    (re.compile(r"://((?:(?!://)[^\s\"'<>])++)"), _url),
+    # JSON Web Tokens. Looked for only where a word starts: a run of them is read once.
+    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}+(?:\.[\w-]*+){1,4}"), REDACTED),
     # Keys that their makers gave a prefix: AWS, GitHub, GitLab, Slack, Google, Stripe and alike, npm, PyPI.
     (
         re.compile(
@@ -85,17 +115,25 @@ DETECTORS: tuple[Detector, ...] = (
         ),
         REDACTED,
     ),
-    (re.compile(r"(?i)\b(bearer|basic)\s{1,4}[\w.~+/-]{8,}+=*+"), rf"\1 {REDACTED}"),
+    (re.compile(r"(?i)\b(bearer|basic)(\s{1,4})([\w.~+/-]{8,}+=*+)"), _scheme),
+    # Headers whose whole value is a secret, to the end of the line.
+    (re.compile(rf"(?i)((?:authorization|cookie){_IS})(?!\s)(?:{_QUOTED}|[^\r\n]++)"), rf"\1{REDACTED}"),
     # name=value and "name": "value", where the name speaks of a secret.
     (
         re.compile(
-            r"(?i)((?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|pwd|authorization)"
-            r"[\"']?\s{0,4}[:=]\s{0,4})(?!\s)(?:\"[^\"]*+\"?|'[^']*+'?|[^\s,;&\"']++)"
+            r"(?i)((?:password|passwd|passphrase|secret|token|api[ _-]?key|access[ _-]?key|private[ _-]?key"
+            rf"|credentials?|pwd|session[_-]?id|card[ _-]?number|cvv){_IS})(?!\s)(?:{_QUOTED}|[^\s,;&\"']++)"
         ),
         rf"\1{REDACTED}",
     ),
-    # Card numbers of 14 to 19 digits by the prefixes of their makers, and the Luhn check.
-    (re.compile(r"(?<![\d.-])(?:3[0468]|4\d|5[1-5]|2[2-7]|6[0-9])(?:[ -]?\d){12,17}(?![\d])"), _is_card),
+    # Card numbers of 14 to 19 digits by the prefixes of their makers, and the Luhn check; never the head of a UUID.
+    (
+        re.compile(
+            r"(?<![\w.-])(?:3[0468]|4\d|5[1-5]|2[2-7]|6\d)(?:[ -]?\d){12,17}"
+            r"(?!\w|\.\d|-[\da-fA-F]{4}-[\da-fA-F]{12}\b)"
+        ),
+        _card,
+    ),
     (re.compile(r"(?<![\w.%+-])[\w.%+-]{1,128}+@(?:[\w-]{1,63}+\.)+[A-Za-z]{2,}"), REDACTED),
 )
 """What values that look like secrets are, in the order in which they are looked for."""
@@ -103,8 +141,12 @@ DETECTORS: tuple[Detector, ...] = (
 
 def speaks_of_secret(name: str) -> bool:
     """Tell whether a key's or field's name says that it holds a secret."""
-    plain = name.lower().replace("_", "").replace("-", "")
+    plain = _plain(name)
     return any(secret in plain for secret in SECRET_NAMES)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "").replace(".", "")
 
 
 class _Field(NamedTuple):
@@ -119,9 +161,14 @@ class Redactor:
         metadata_keys: keys of ErrorInfo's metadata that errors outside any catalogue may carry. None by default: a key
             must be declared somewhere before it leaves.
         detectors: what values that look like secrets are; replaces the default ones.
+
+    Raises:
+        TypeError: ``metadata_keys`` is one text.
     """
 
     def __init__(self, *, metadata_keys: Iterable[str] = (), detectors: Iterable[Detector] = DETECTORS) -> None:
+        if isinstance(metadata_keys, str):
+            raise TypeError(f"metadata_keys is the text {metadata_keys!r}; it must be a collection of keys")
         self.metadata_keys = frozenset(metadata_keys)
         self._detectors = tuple(detectors)
         self._plans: dict[Descriptor, tuple[_Field, ...]] = {}
@@ -139,27 +186,39 @@ class Redactor:
     def detail(self, message: Message) -> Message | None:
         """Return a copy of an error detail that may leave, or None if nothing may.
 
-        An Any leaves only if its type is known here. Unknown fields never do.
+        An Any leaves only if its type is known here. Unknown fields and extensions never do.
         """
-        if isinstance(message, any_pb2.Any):
-            unpacked = self._unpacked(message)
-            return None if unpacked is None else self.detail(unpacked)
-        copy = type(message)()
-        copy.CopyFrom(message)
+        if _is_any(message):
+            copy = self._unpacked(message)
+            if copy is None:
+                return None
+        else:
+            copy = type(message)()
+            copy.CopyFrom(message)
         self._clean(copy, 0)
         copy.DiscardUnknownFields()
         return copy
 
     @staticmethod
-    def _unpacked(packed: any_pb2.Any) -> Message | None:
-        kind = details.known_type(details.type_name(packed))
-        try:
-            return kind.FromString(packed.value) if kind else None
-        except DecodeError:
-            return None
+    def _unpacked(packed: Any) -> Message | None:
+        for _ in range(MAX_DEPTH):
+            kind = details.known_type(details.type_name(packed))
+            try:
+                unpacked = kind.FromString(packed.value) if kind else None
+            except DecodeError:
+                return None
+            if unpacked is None or not _is_any(unpacked):
+                return unpacked
+            packed = unpacked
+        return None
 
     def _clean(self, message: Message, depth: int) -> None:
-        for field, act in self._plan(cast("Descriptor", message.DESCRIPTOR)):
+        descriptor = cast("Descriptor", message.DESCRIPTOR)
+        if descriptor.is_extendable:
+            for field, _ in message.ListFields():
+                if field.is_extension:
+                    message.ClearExtension(field)  # type: ignore[arg-type]  # at run time it takes the descriptor
+        for field, act in self._plan(descriptor):
             if act == "clear" or depth >= MAX_DEPTH:
                 message.ClearField(field.name)
             elif act == "text":
@@ -171,42 +230,56 @@ class Redactor:
 
     def _clean_text(self, message: Message, field: FieldDescriptor) -> None:
         value = getattr(message, field.name)
-        if not value:
-            return
         if field.is_repeated:
-            value[:] = [self.text(item) for item in value]
-        else:
-            setattr(message, field.name, self.text(value))
+            value[:] = [self._scalar(item) for item in value]
+        elif not field.has_presence or message.HasField(field.name):
+            setattr(message, field.name, self._scalar(value))
+
+    def _scalar(self, value: str | bytes) -> str | bytes:
+        if isinstance(value, str):
+            return self.text(value)
+        # Latin-1 takes every byte, and gives it back.
+        return self.text(value.decode("latin-1")).encode("latin-1")
 
     def _clean_map(self, message: Message, field: FieldDescriptor, depth: int) -> None:
         values = getattr(message, field.name)
-        of_messages = cast("Descriptor", field.message_type).fields_by_name["value"].message_type is not None
+        kind = cast("Descriptor", field.message_type).fields_by_name["value"]
         for key in list(values):
-            if of_messages:
-                self._clean(values[key], depth + 1)
-            elif isinstance(values[key], str):
-                values[key] = self.value(str(key), values[key])
+            name = str(key)
+            if self.text(name) != name:
+                del values[key]
+            elif kind.type == FieldDescriptor.TYPE_STRING:
+                values[key] = self.value(name, values[key])
+            elif speaks_of_secret(name):
+                del values[key]
+            elif kind.type == FieldDescriptor.TYPE_BYTES:
+                values[key] = self._scalar(values[key])
+            elif kind.message_type is not None and not self._may_leave(values[key], depth):
+                del values[key]
 
     def _clean_messages(self, message: Message, field: FieldDescriptor, depth: int) -> None:
         if field.is_repeated:
             items = getattr(message, field.name)
-        elif message.HasField(field.name):
-            items = [getattr(message, field.name)]
-        else:
-            return
-        for item in items:
-            if isinstance(item, any_pb2.Any):
-                self._clean_any(item, depth)
-            else:
-                self._clean(item, depth + 1)
+            kept = [item for item in items if self._may_leave(item, depth)]
+            if len(kept) < len(items):
+                message.ClearField(field.name)
+                getattr(message, field.name).extend(kept)
+        elif message.HasField(field.name) and not self._may_leave(getattr(message, field.name), depth):
+            message.ClearField(field.name)
 
-    def _clean_any(self, packed: any_pb2.Any, depth: int) -> None:
-        unpacked = self._unpacked(packed)
-        packed.Clear()
-        if unpacked is not None and depth < MAX_DEPTH:
-            self._clean(unpacked, depth + 1)
-            unpacked.DiscardUnknownFields()
-            packed.CopyFrom(details.pack(unpacked))
+    def _may_leave(self, message: Any, depth: int) -> bool:
+        """Clean a message in a message; tell whether anything of it may leave."""
+        if not _is_any(message):
+            self._clean(message, depth + 1)
+            return True
+        unpacked = self._unpacked(message)
+        if unpacked is None or depth >= MAX_DEPTH or unpacked.DESCRIPTOR.full_name in _PRIVATE_TYPES:
+            return False
+        self._clean(unpacked, depth + 1)
+        unpacked.DiscardUnknownFields()
+        packed = details.pack(unpacked)
+        message.type_url, message.value = packed.type_url, packed.value
+        return True
 
     def _plan(self, descriptor: Descriptor) -> tuple[_Field, ...]:
         plan = self._plans.get(descriptor)
@@ -216,20 +289,36 @@ class Redactor:
         return plan
 
 
+_PRIVATE_TYPES = ("google.rpc.DebugInfo",)
+"""Never inside another message: it would be a way round the exposure of stacks."""
+_NUMBERS = ("cardnumber", "cvv")
+"""Names of secrets that may be numbers; a number of tokens is none."""
+_TEXT = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
+
+
+def _is_any(message: Message) -> bool:
+    # By name: a descriptor pool of its own has an Any of its own.
+    return message.DESCRIPTOR.full_name == "google.protobuf.Any"
+
+
 def _act(field: FieldDescriptor) -> str:
-    if _is_private(field) or (speaks_of_secret(field.name) and _is_text(field)):
-        return "clear"
-    if field.message_type is None:
-        return "text" if field.type == FieldDescriptor.TYPE_STRING else ""
-    return "map" if field.message_type.GetOptions().map_entry else "message"
-
-
-def _is_text(field: FieldDescriptor) -> bool:
-    return field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
-
-
-def _is_private(field: FieldDescriptor) -> bool:
     # Read anew from bytes: in a pool of its own a descriptor's options do not know our extension.
     options = descriptor_pb2.FieldOptions.FromString(field.GetOptions().SerializeToString())
     sensitivity = options.Extensions[options_pb2.sensitivity]
-    return options.debug_redact or sensitivity in (options_pb2.SENSITIVITY_PERSONAL, options_pb2.SENSITIVITY_SECRET)
+    if options.debug_redact or sensitivity in (options_pb2.SENSITIVITY_PERSONAL, options_pb2.SENSITIVITY_SECRET):
+        return "clear"
+    # The owner of a public field has said that its name holds no secret; what looks like one is still taken out.
+    if sensitivity != options_pb2.SENSITIVITY_PUBLIC and _is_named_secret(field):
+        return "clear"
+    if field.message_type is None:
+        return "text" if field.type in _TEXT else ""
+    if field.message_type.full_name in _PRIVATE_TYPES:
+        return "clear"
+    return "map" if field.message_type.GetOptions().map_entry else "message"
+
+
+def _is_named_secret(field: FieldDescriptor) -> bool:
+    if field.message_type is not None or field.type in _TEXT:
+        return speaks_of_secret(field.name)
+    plain = _plain(field.name)
+    return any(name in plain for name in _NUMBERS)

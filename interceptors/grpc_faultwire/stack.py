@@ -36,8 +36,10 @@ def chain(exception: BaseException) -> list[BaseException]:
     following: BaseException | None = exception
     while following is not None and len(found) < MAX_CHAIN and all(following is not one for one in found):
         found.append(following)
-        context = None if following.__suppress_context__ else following.__context__
-        following = following.__cause__ or context
+        if following.__cause__ is not None or following.__suppress_context__:
+            following = following.__cause__
+        else:
+            following = following.__context__
     return found
 
 
