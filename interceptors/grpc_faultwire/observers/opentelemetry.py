@@ -1,0 +1,296 @@
+"""Spans for OpenTelemetry: one for each call, with the code and category of its error, whoever started it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TracerProvider
+
+from grpc_faultwire.errors import StatusError
+from grpc_faultwire.observers import names
+from grpc_faultwire.observers.meters import Meters
+from grpc_faultwire.observers.semconv import Attributes, Conventions
+from grpc_faultwire.observers.span_end import SpanEnd
+from grpc_faultwire.records import Attempt, CallInfo, Event, Outcome, Side
+from grpc_faultwire.redaction import Redactor
+
+Tracing = Literal["auto", "enrich", "own", "off"]
+"""Whose spans: "auto" completes the span of another instrumentation where one is recording this call, and makes its own
+where none is; "enrich" and "own" do only the one or the other; "off" leaves spans alone."""
+
+SCOPE = "grpc_faultwire"
+"""Name of the instrumentation scope."""
+VERSION = "1"
+"""Version of what it records."""
+
+MAX_CALLS = 2000
+"""How many `CallInfo`s are remembered by identity; there is one for each method, unless an interceptor makes more."""
+MAX_BREAKERS = 1000
+"""How many breakers' opening spans are remembered."""
+
+_SUPPRESSED = "suppress_instrumentation"  # the key that opentelemetry-instrumentation and google-api-core share
+_NOTHING: AbstractContextManager[None] = nullcontext()
+_NOT_ON_SPANS = (names.BUDGET.name, names.CIRCUIT_CALL.name)
+_FIELDS = {event.name: event.fields for event in names.EVENTS if event.name not in _NOT_ON_SPANS}
+
+
+class OpenTelemetryObserver:
+    """Makes or completes the span of each call, and optionally measures calls.
+
+    With "auto", a trace has the same shape with opentelemetry-instrumentation-grpc and without it, inside or outside,
+    in sync and aio: one SERVER span, one CLIENT span over all attempts. Where this observer makes the span, that
+    instrumentation is told to keep out of the same call.
+
+    Args:
+        tracer_provider: makes the spans. None: OpenTelemetry's global one.
+        meter_provider: makes the metrics. None: no metrics.
+        tracing: see `Tracing`.
+        attempt_spans: whether attempts are spans of their own (gRFC A72: children of kind CLIENT, linked to the one
+            before; the call's own span is INTERNAL then). Default: they are events of the call's span, if there are
+            several.
+        metadata_keys: keys of an error's metadata that become attributes.
+        exception_messages: whether the event "exception" has the exception's redacted text. Default: its type and
+            stack only; the text is in the server's log under the same error id.
+        redactor: decides what of a text may be recorded. Default: the default redactor.
+        max_methods: methods on each side that metrics tell apart; others are "_OTHER". 500.
+
+    Raises:
+        ValueError: `tracing` is none of its values.
+    """
+
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        *,
+        tracing: Tracing = "auto",
+        attempt_spans: bool = False,
+        metadata_keys: Iterable[str] = (),
+        exception_messages: bool = False,
+        redactor: Redactor | None = None,
+        max_methods: int = 500,
+    ) -> None:
+        if tracing not in ("auto", "enrich", "own", "off"):
+            raise ValueError(f'tracing is {tracing!r}; it must be "auto", "enrich", "own" or "off"')
+        self._tracer = trace.get_tracer(SCOPE, VERSION, tracer_provider)
+        self._conventions = Conventions.chosen()
+        self._tracing = tracing
+        self._attempt_spans = attempt_spans
+        self._end = SpanEnd(
+            self._conventions, redactor or Redactor(), frozenset(metadata_keys), exception_messages=exception_messages
+        )
+        self._meters = (
+            Meters(meter_provider, scope=SCOPE, version=VERSION, max_methods=max_methods) if meter_provider else None
+        )
+        self._methods: dict[int, _Method] = {}
+        self._opened: dict[str, SpanContext] = {}
+
+    # Whose span.
+
+    def intercepting(self) -> AbstractContextManager[Any]:
+        """Keep instrumentation further in from making a span for the same call."""
+        if self._tracing not in ("auto", "own"):
+            return _NOTHING
+        return _Attached(otel_context.set_value(_SUPPRESSED, True))  # noqa: FBT003  # OpenTelemetry's signature
+
+    def on_start(self, call: CallInfo) -> _Call:
+        """Find the span of a call that begins, or make it; `extract` makes a server's, whose parent it learns."""
+        method = self._methods.get(id(call)) or self._remember(call)
+        if self._tracing == "off":
+            return _Call(method)
+        if self._tracing != "own":
+            span = trace.get_current_span()
+            if _is_of(span, call):
+                return _Call(method, span)
+        started = _Call(method, own=self._tracing != "enrich")
+        if started.own and call.side is Side.CLIENT:
+            kind = SpanKind.INTERNAL if self._attempt_spans else SpanKind.CLIENT
+            span = self._tracer.start_span(method.name, kind=kind, attributes=method.attributes)
+            started.span = span
+            # For this call alone; but what a request iterator of grpc.aio does in its task is not traced either.
+            started.context = otel_context.set_value(_SUPPRESSED, True, trace.set_span_in_context(span))  # noqa: FBT003  # as above
+        return started
+
+    def extract(self, call: _Call, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+        """Make the span of a call on a server, unless another instrumentation has."""
+        if call.own:
+            method = call.method
+            parent = propagate.extract({key: value for key, value in metadata if isinstance(value, str)})
+            span = self._tracer.start_span(method.name, parent, SpanKind.SERVER, method.attributes)
+            call.span, call.context = span, trace.set_span_in_context(span, parent)
+
+    def activate(self, call: _Call) -> AbstractContextManager[Any]:
+        """Make the span current, if it was made here."""
+        return _NOTHING if call.context is None else _Attached(call.context)
+
+    # Attempts.
+
+    def inject(self, call: _Call, _attempt: Attempt) -> Iterable[tuple[str, str]]:
+        """Return the metadata that make the server's span a child of this call's."""
+        if call.context is None:
+            # Whoever made the span has sent its own, and a second one would contradict it.
+            return ()
+        carrier: dict[str, str] = {}
+        context = call.context if call.attempt is None else trace.set_span_in_context(call.attempt, call.context)
+        propagate.inject(carrier, context)
+        return [(key.lower(), value) for key, value in carrier.items()]
+
+    def on_attempt_start(self, call: _Call, attempt: Attempt) -> None:
+        """Make the span of an attempt, if they have any."""
+        if self._attempt_spans and call.span is not None:
+            before = [Link(call.attempt.get_span_context())] if call.attempt is not None else []
+            span = self._tracer.start_span(
+                f"Attempt.{call.method.name}",
+                trace.set_span_in_context(call.span),
+                SpanKind.CLIENT,
+                call.method.attributes | {names.PREVIOUS_ATTEMPTS: attempt.number - 1},
+                before,
+            )
+            call.attempt = call.spans[attempt.number] = span
+
+    def on_attempt_end(self, call: _Call, attempt: Attempt) -> None:
+        """End the attempt's span; without one, tell of it if there are several."""
+        if self._meters is not None:
+            self._meters.attempt(call.method.call, attempt)
+        span = call.spans.pop(attempt.number, None)
+        if span is not None:
+            if span.is_recording() and attempt.error is not None:
+                self._end.of_error(span, attempt.error)
+            span.end()
+        elif call.span is not None and (attempt.number > 1 or attempt.delay is not None):
+            _add_event(call.span, names.ATTEMPT.name, _of_attempt(attempt))
+
+    # Events and the end.
+
+    def on_event(self, call: _Call | None, event: Event) -> None:
+        """Add a decision to the call's span; a refused call is linked to the one that opened its circuit."""
+        if self._meters is not None:
+            self._meters.event(call.method.call if call is not None else None, event)
+        if call is None or call.span is None or event.name not in _FIELDS:
+            return
+        told = dict(event.attributes)
+        error = told.pop("error", None)
+        if isinstance(error, StatusError):
+            told |= _of_error(error)
+        _add_event(call.span, event.name, told)
+        if event.name == names.CIRCUIT_TRANSITION.name and told.get("to_state") == "open":
+            if len(self._opened) >= MAX_BREAKERS:
+                self._opened.clear()
+            self._opened[str(told["breaker"])] = call.span.get_span_context()
+        elif event.name == names.CIRCUIT_REJECTED.name:
+            opener = self._opened.get(str(told["breaker"]))
+            if opener is not None:
+                call.span.add_link(opener)
+
+    def on_end(self, call: _Call, outcome: Outcome) -> None:
+        """Complete the span, and end it if it was made here."""
+        method, span = call.method, call.span
+        if self._meters is not None:
+            self._meters.end(method.call, method.attributes, outcome)
+        if span is None:
+            return
+        if span.is_recording():
+            self._end.of_call(span, method.call.side, outcome, own=call.own)
+        if call.own:
+            span.end()
+
+    def _remember(self, call: CallInfo) -> _Method:
+        method = _Method(call, self._conventions)
+        if len(self._methods) >= MAX_CALLS:
+            self._methods.clear()
+        # It holds the CallInfo, so no other gets the same id as long as it is found here.
+        self._methods[id(call)] = method
+        return method
+
+
+class _Method:
+    """What all spans of a method begin with."""
+
+    __slots__ = ("attributes", "call", "name")
+
+    def __init__(self, call: CallInfo, conventions: Conventions) -> None:
+        self.call = call
+        self.name = call.full_method if call.known and call.full_method else "grpc"
+        self.attributes: Attributes = conventions.of_call(call)
+
+
+class _Call:
+    """The token: whose span, and what is current while the call takes a step."""
+
+    __slots__ = ("attempt", "context", "method", "own", "span", "spans")
+
+    def __init__(self, method: _Method, span: Span | None = None, *, own: bool = False) -> None:
+        self.method = method
+        self.span = span
+        self.own = own
+        self.context: Context | None = None
+        self.attempt: Span | None = None
+        self.spans: dict[int, Span] = {}
+
+
+class _Attached(AbstractContextManager[None]):
+    """Makes a context current, without the generator that contextlib would need."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = otel_context.attach(self._context)
+
+    def __exit__(self, *_raised: object) -> None:
+        otel_context.detach(self._token)
+
+
+def _is_of(span: Span, call: CallInfo) -> bool:
+    """Tell whether another instrumentation made this span, which is current, for this call."""
+    where = span.get_span_context()
+    if not where.is_valid or where.is_remote:
+        return False
+    if not span.is_recording():
+        # A handler starts without a span: one that is not recording was sampled out, and so must ours be. A client's
+        # caller may well have one of its own; ours will be sampled as that one was.
+        return call.side is Side.SERVER and isinstance(span, NonRecordingSpan)
+    scope = getattr(getattr(span, "instrumentation_scope", None), "name", "")
+    if call.side is Side.SERVER:
+        return scope != SCOPE and getattr(span, "kind", SpanKind.SERVER) is SpanKind.SERVER
+    attributes = getattr(span, "attributes", None) or {}
+    is_rpc = "grpc" in (attributes.get(names.RPC_SYSTEM), attributes.get(names.RPC_SYSTEM_NAME))
+    same = attributes.get(names.RPC_METHOD) in (call.method, call.full_method)
+    return scope != SCOPE and is_rpc and same and getattr(span, "kind", None) is SpanKind.CLIENT
+
+
+def _add_event(span: Span, name: str, told: Attributes) -> None:
+    if span.is_recording():
+        attributes = {
+            names.NAMESPACE + field.name: _SIMPLE[field.type](told[field.name])
+            for field in _FIELDS[name]
+            if told.get(field.name) is not None
+        }
+        span.add_event(names.NAMESPACE + name, attributes)
+
+
+_SIMPLE: dict[str, Callable[[Any], Any]] = {"int": int, "double": float, "string": str, "boolean": bool}
+
+
+def _of_attempt(attempt: Attempt) -> Attributes:
+    told: Attributes = {"attempt": attempt.number, "hedge": attempt.hedge, "code": "OK"}
+    if attempt.ended is not None:
+        told["seconds"] = attempt.ended - attempt.started
+    return told | (_of_error(attempt.error) if attempt.error is not None else {})
+
+
+def _of_error(error: StatusError) -> Attributes:
+    return {
+        "code": error.code().name,
+        "category": error.category.name.lower(),
+        "reason": error.reason,
+        "error_id": error.error_id,
+    }
