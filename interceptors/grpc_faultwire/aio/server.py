@@ -208,7 +208,9 @@ async def _withdraw(context: Context, leaving: Withdrawal) -> None:
     # grpc does not tell who cancelled the task; but to a caller that has gone nothing can be sent, and that shows.
     try:
         await context.written()
-        await context.grpc_context.abort(leaving.reply.code, leaving.reply.message, leaving.reply.trailers)
+        # OpenTelemetry's instrumentation wraps the context, and would record a status that is perhaps not sent.
+        bare = getattr(context.grpc_context, "__wrapped__", context.grpc_context)
+        await bare.abort(leaving.reply.code, leaving.reply.message, leaving.reply.trailers)
     except grpc.aio.AbortError:
         context.call.answered(leaving)
         raise
