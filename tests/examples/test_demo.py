@@ -9,11 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-import pytest
-
 import examples.bookshop.demo
+import pytest
 from examples.bookshop.players import Evidence
 from examples.bookshop.scenes import SCENES
+
 from grpc_faultwire import NotFound
 
 ROOT = pathlib.Path(__file__).parents[2]
