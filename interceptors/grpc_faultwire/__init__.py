@@ -16,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from grpc_faultwire.catalogue import Catalogue
+    from grpc_faultwire.catalogue import Catalogue, ErrorArguments, MetadataValue
     from grpc_faultwire.category import Category, Fault, RetryScope, Sensitivity, Severity
     from grpc_faultwire.declaration import Declaration, MetadataKey
     from grpc_faultwire.errors import (
@@ -56,6 +56,7 @@ __all__ = [
     "DataLoss",
     "DeadlineExceeded",
     "Declaration",
+    "ErrorArguments",
     "Event",
     "Exposure",
     "FailedPrecondition",
@@ -64,6 +65,7 @@ __all__ = [
     "InvalidArgument",
     "Kind",
     "MetadataKey",
+    "MetadataValue",
     "NotFound",
     "Observer",
     "Origin",
@@ -96,6 +98,7 @@ _HOMES = {
     "DataLoss": "errors",
     "DeadlineExceeded": "errors",
     "Declaration": "declaration",
+    "ErrorArguments": "catalogue",
     "Event": "records",
     "Exposure": "exposure",
     "FailedPrecondition": "errors",
@@ -104,6 +107,7 @@ _HOMES = {
     "InvalidArgument": "errors",
     "Kind": "records",
     "MetadataKey": "declaration",
+    "MetadataValue": "catalogue",
     "NotFound": "errors",
     "Observer": "records",
     "Origin": "errors",

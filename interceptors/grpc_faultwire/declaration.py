@@ -37,7 +37,7 @@ RESERVED_ARGUMENTS = frozenset(
         "super",
     }
 )
-"""What an error's constructor takes or uses itself: a metadata key of such a name is given with an underscore behind it."""
+"""What an error's constructor takes or uses itself: a metadata key of such a name gets an underscore behind it."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-zA-Z0-9_-]*+)\}")
 
