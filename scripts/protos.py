@@ -5,15 +5,21 @@
 """Write generated/ anew from protos/.
 
 The generator is the oldest that is supported, in an environment of its own: generated code refuses a runtime that is
-older than its generator, and grpcio-tools would hold protobuf back for everything else.
+older than its generator, and grpcio-tools would hold protobuf back for everything else. protoc-gen-faultwire is run
+from this source, once the code that it needs itself is there.
 """
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
+import stat
 import subprocess
 import sys
+import tempfile
+
+import grpc_tools
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
@@ -27,12 +33,19 @@ def has_service(proto: pathlib.Path) -> bool:
 def generate(protos: list[pathlib.Path], *outputs: str) -> None:
     if not protos:
         return
-    import grpc_tools
-
     include = pathlib.Path(grpc_tools.__file__).parent / "_proto"
     googleapis = next(path for path in map(pathlib.Path, sys.path) if (path / "google/rpc/status.proto").exists())
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"-I{include}", f"-I{googleapis}"]
     subprocess.run([*command, *outputs, *map(str, protos)], check=True)
+
+
+def plugin(folder: str) -> pathlib.Path:
+    """Write a program that runs this source's protoc-gen-faultwire."""
+    program = pathlib.Path(folder) / "protoc-gen-faultwire"
+    path = os.pathsep.join(map(str, (ROOT / "interceptors", GENERATED)))
+    program.write_text(f'#!/bin/sh\nPYTHONPATH="{path}" exec "{sys.executable}" -m grpc_faultwire.codegen.plugin\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return program
 
 
 def main() -> None:
@@ -40,6 +53,8 @@ def main() -> None:
     GENERATED.mkdir()
     protos = sorted(PROTOS.rglob("*.proto"))
     generate(protos, f"--python_out={GENERATED}", f"--mypy_out=quiet:{GENERATED}")
+    with tempfile.TemporaryDirectory() as folder:
+        generate(protos, f"--plugin=protoc-gen-faultwire={plugin(folder)}", f"--faultwire_out={GENERATED}")
     services = [proto for proto in protos if has_service(proto)]
     generate(services, f"--grpc_python_out={GENERATED}", f"--mypy_grpc_out=quiet:{GENERATED}")
     for package in sorted({proto.relative_to(PROTOS).parts[0] for proto in protos}):
