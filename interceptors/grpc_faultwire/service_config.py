@@ -7,7 +7,6 @@ gRPC's core can do itself, and does right in Python.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +17,9 @@ from grpc_faultwire.policies import HedgePolicy, RetryPolicy, ThrottlePolicy
 
 MAX_CORE_ATTEMPTS = 5
 """gRPC's core cuts maxAttempts to this."""
+
+LONGEST_PUSHBACK = (2**31 - 1) / 1000
+"""Seconds of the longest pushback that can be written: core obeys them all."""
 
 
 def from_service_config(config: str | bytes | Mapping[str, Any]) -> ClientPolicy:
@@ -128,7 +130,7 @@ def _retry_in(part: Mapping[str, Any]) -> RetryPolicy:
         max_backoff=_seconds(part["maxBackoff"], "maxBackoff"),
         backoff_multiplier=part["backoffMultiplier"],
         retryable_codes=_codes(part["retryableStatusCodes"]),
-        max_server_delay=math.inf,
+        max_server_delay=LONGEST_PUSHBACK,
     )
 
 
