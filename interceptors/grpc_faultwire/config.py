@@ -113,13 +113,15 @@ class ClientPolicy:
         for rank in ("", "service", "method"):
             for service, method, changes in self.overrides:
                 if _rank(service, method) == rank and _fits(service, method, call):
-                    merged |= changes
-        return dataclasses.replace(self, overrides=(), **_alone(merged)) if merged else self
+                    merged |= _alone(changes)
+        return dataclasses.replace(self, overrides=(), **merged) if merged else self
 
 
 def _alone(changes: Mapping[str, Any]) -> dict[str, Any]:
-    # A method that is hedged is not retried, unless it says both, which is an error.
-    return {"retry": None, **changes} if changes.get("hedge") is not None else dict(changes)
+    # What names the one of retry and hedge takes the place of the other; to name both is an error.
+    if changes.get("hedge") is not None:
+        return {"retry": None, **changes}
+    return {"hedge": None, **changes} if changes.get("retry") is not None else dict(changes)
 
 
 def _name(name: Mapping[str, str]) -> tuple[str, str]:

@@ -41,7 +41,7 @@ def from_service_config(config: str | bytes | Mapping[str, Any]) -> ClientPolicy
     for method in parsed.get("methodConfig", []):
         names = method.get("name", [])
         changes = _changes(method)
-        if names and changes:
+        if names:
             policy = policy.override(*names, **changes)
     return policy
 
@@ -102,7 +102,8 @@ def retried_by_core(options: Any, call_path: str) -> bool:
 def _changes(method: Mapping[str, Any]) -> dict[str, Any]:
     if "retryPolicy" in method and "hedgingPolicy" in method:
         raise ValueError(f"{method.get('name')} has a retryPolicy and a hedgingPolicy; gRFC A6 allows one.")
-    changes: dict[str, Any] = {}
+    # All of them, as in gRPC: of the entries that fit a method the most particular counts, and nothing of the others.
+    changes: dict[str, Any] = {"retry": None, "hedge": None, "timeout": None, "wait_for_ready": None}
     if "retryPolicy" in method:
         changes["retry"] = _read(_retry_in, method["retryPolicy"], "retryPolicy", method)
     if "hedgingPolicy" in method:
