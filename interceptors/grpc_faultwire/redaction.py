@@ -129,7 +129,7 @@ DETECTORS: tuple[Detector, ...] = (
     # Card numbers of 14 to 19 digits by the prefixes of their makers, and the Luhn check; never the head of a UUID.
     (
         re.compile(
-            r"(?<![\w.-])(?:3[0468]|4\d|5[1-5]|2[2-7]|6\d)(?:[ -]?\d){12,17}"
+            r"(?<![\w.-])(?:3[04678]|4\d|5[1-5]|2[2-7]|6\d)(?:[ -]?\d){12,17}"
             r"(?!\w|\.\d|-[\da-fA-F]{4}-[\da-fA-F]{12}\b)"
         ),
         _card,

@@ -103,7 +103,7 @@ def test_an_any_is_packed_as_it_is():
 
 def test_what_is_no_message_is_refused():
     """Packing what is no message is refused with a sentence that names it."""
-    with pytest.raises(TypeError, match="error detail {'a': 1} is no protobuf message"):
+    with pytest.raises(TypeError, match=r"error detail \{'a': 1\} is no protobuf message"):
         Details.of([{"a": 1}])
 
 
