@@ -16,7 +16,7 @@ from grpc_faultwire.observers import names
 from grpc_faultwire.policies import (
     OK,
     Breaker,
-    BreakerMode,
+    BreakerState,
     Budget,
     Deadline,
     Decision,
@@ -140,6 +140,8 @@ class CallDecisions:
                 self._reject(permit, self._breaker)
             else:
                 attempt.permit = permit
+                if permit.shadowed:
+                    self._note_rejection(self._breaker, self._breaker.state, None)
         attempt.timeout = self._deadline.attempt_timeout(self._method.settings.attempt_timeout, now)
         if self._retry is not None:
             self._retry.sent()
@@ -288,14 +290,12 @@ class CallDecisions:
     # The breaker.
 
     def _reject(self, refusal: Refusal, breaker: Breaker) -> None:
-        self._note(
-            names.CIRCUIT_REJECTED,
-            breaker=_name(breaker.key),
-            state=refusal.state.value,
-            retry_after=refusal.retry_after,
-        )
-        if self._method.enforced and breaker.policy.mode is BreakerMode.ENFORCE:
+        self._note_rejection(breaker, refusal.state, refusal.retry_after)
+        if self._method.enforced:
             raise circuit_open(refusal, _name(breaker.key))
+
+    def _note_rejection(self, breaker: Breaker, state: BreakerState, retry_after: float | None) -> None:
+        self._note(names.CIRCUIT_REJECTED, breaker=_name(breaker.key), state=state.value, retry_after=retry_after)
 
     def _record(self, attempt: Attempt, health: Health, now: float) -> None:
         if isinstance(attempt.permit, Permit) and self._breaker is not None:
