@@ -21,7 +21,7 @@ NAMESPACE = "faultwire."
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds of the buckets of durations, in seconds."""
 COUNTS = (1.0, 2.0, 3.0, 4.0, 5.0)
-"""Upper bounds of the buckets of retries in a call: gRFC A96's."""
+"""Upper bounds of the buckets of retries in a call (gRFC A96)."""
 
 GO_CODES = {
     "OK": "OK",
@@ -86,8 +86,6 @@ class EventName(NamedTuple):
     help: str
     fields: tuple[Field, ...]
 
-
-# Labels.
 
 LABELS = (
     Field("grpc_type", "shape", "unary, client_stream, server_stream or bidi_stream"),
@@ -193,14 +191,11 @@ COMMON_METRICS = {
 }
 """What both count."""
 
-# Events.
-
 _ATTEMPT = Field("attempt", "int", "number of the attempt, from 1")
 _CODE = Field("code", "string", "its status code")
 _CATEGORY = Field("category", "string", "its category, in lower case")
 _DELAY = Field("delay", "double", "seconds")
 _BREAKER = Field("breaker", "string", "what the breaker guards")
-
 RETRY = EventName(
     "retry",
     "A failed attempt will be sent again after the delay.",
@@ -228,7 +223,7 @@ CIRCUIT_REJECTED = EventName(
 )
 CIRCUIT_TRANSITION = EventName(
     "circuit_transition",
-    "A breaker changed its state, during a call or outside any (then the token is None).",
+    "A breaker changed its state; its listener tells. On the span of the call whose failure opened the circuit.",
     (
         _BREAKER,
         Field("from_state", "string", "the state left"),
@@ -270,8 +265,6 @@ EVENTS = (
     RECOVERED,
 )
 """All events."""
-
-# Spans.
 
 RPC_SYSTEM = "rpc.system"
 RPC_SYSTEM_NAME = "rpc.system.name"
@@ -330,8 +323,6 @@ SPAN_ATTRIBUTES = (
 )
 """All attributes of spans and of the event "exception"."""
 
-# OpenTelemetry's metrics.
-
 _DURATION = (RPC_SYSTEM_NAME, RPC_METHOD, RPC_STATUS_CODE, ERROR_TYPE, CATEGORY)
 SERVER_CALL_DURATION = Metric("rpc.server.call.duration", "histogram", "How long RPCs took, in seconds.", _DURATION)
 CLIENT_CALL_DURATION = Metric(
@@ -375,8 +366,6 @@ OPENTELEMETRY_METRICS = (
     CIRCUIT_REJECTIONS,
 )
 """All metrics of OpenTelemetryObserver, which makes them if it is given a MeterProvider."""
-
-# Logs.
 
 LOG_PREFIX = "rpc_"
 """What the names of fields begin with in a record's ``extra``: "message" and others are logging's own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
@@ -14,11 +14,15 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanK
 
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
+from grpc_faultwire.observers.circuits import transition_event
 from grpc_faultwire.observers.meters import Meters
-from grpc_faultwire.observers.semconv import Attributes, Conventions
+from grpc_faultwire.observers.semconv import STATUS_CODE, Attributes, Conventions
 from grpc_faultwire.observers.span_end import SpanEnd
 from grpc_faultwire.records import Attempt, CallInfo, Event, Outcome, Side
 from grpc_faultwire.redaction import Redactor
+
+if TYPE_CHECKING:
+    from grpc_faultwire.policies import Transition
 
 Tracing = Literal["auto", "enrich", "own", "off"]
 """Whose spans: "auto" completes the span of another instrumentation where one is recording this call, and makes its own
@@ -89,7 +93,8 @@ class OpenTelemetryObserver:
             Meters(meter_provider, scope=SCOPE, version=VERSION, max_methods=max_methods) if meter_provider else None
         )
         self._methods: dict[int, _Method] = {}
-        self._opened: dict[str, SpanContext] = {}
+        self._opened: dict[str, Event] = {}
+        self._openers: dict[str, SpanContext] = {}
 
     # Whose span.
 
@@ -107,6 +112,8 @@ class OpenTelemetryObserver:
         if self._tracing != "own":
             span = trace.get_current_span()
             if _is_of(span, call):
+                # Said now: grpc.aio's callers may end the span before they let anybody know of the end.
+                span.set_attribute(STATUS_CODE, "OK")
                 return _Call(method, span)
         started = _Call(method, own=self._tracing != "enrich")
         if started.own and call.side is Side.CLIENT:
@@ -172,21 +179,41 @@ class OpenTelemetryObserver:
         """Add a decision to the call's span; a refused call is linked to the one that opened its circuit."""
         if self._meters is not None:
             self._meters.event(call.method.call if call is not None else None, event)
-        if call is None or call.span is None or event.name not in _FIELDS:
+        if call is None or call.span is None:
             return
         told = dict(event.attributes)
-        error = told.pop("error", None)
-        if isinstance(error, StatusError):
-            told |= _of_error(error)
-        _add_event(call.span, event.name, told)
-        if event.name == names.CIRCUIT_TRANSITION.name and told.get("to_state") == "open":
+        if event.name == names.CIRCUIT_CALL.name:
+            self._find_opener(call.span, told)
+        elif event.name in _FIELDS:
+            error = told.pop("error", None)
+            _add_event(call.span, event.name, told | (_of_error(error) if isinstance(error, StatusError) else {}))
+            if event.name == names.CIRCUIT_REJECTED.name:
+                opener = self._openers.get(told["breaker"])
+                if opener is not None:
+                    call.span.add_link(opener)
+
+    def on_transition(self, transition: Transition) -> None:
+        """Learn of a change of a breaker's state: give this to ``PolicyState.listen``.
+
+        The call whose failure opened a circuit hears of that failure next; its span is the one that is linked to.
+        """
+        event = transition_event(transition)
+        if self._meters is not None:
+            self._meters.event(None, event)
+        if event.attributes["to_state"] == "open":
             if len(self._opened) >= MAX_BREAKERS:
                 self._opened.clear()
-            self._opened[str(told["breaker"])] = call.span.get_span_context()
-        elif event.name == names.CIRCUIT_REJECTED.name:
-            opener = self._opened.get(str(told["breaker"]))
-            if opener is not None:
-                call.span.add_link(opener)
+            self._opened[event.attributes["breaker"]] = event
+
+    def _find_opener(self, span: Span, told: Attributes) -> None:
+        breaker = told["breaker"]
+        if breaker in self._opened and told["kind"] == "failure":
+            event = self._opened.pop(breaker, None)
+            if event is not None:
+                _add_event(span, event.name, dict(event.attributes))
+                if len(self._openers) >= MAX_BREAKERS:
+                    self._openers.clear()
+                self._openers[breaker] = span.get_span_context()
 
     def on_end(self, call: _Call, outcome: Outcome) -> None:
         """Complete the span, and end it if it was made here."""

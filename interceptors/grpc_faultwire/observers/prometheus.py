@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
@@ -12,10 +12,14 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from grpc_faultwire.category import Fault, Severity, meaning
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
+from grpc_faultwire.observers.circuits import transition_event
 from grpc_faultwire.observers.current import current_span
 from grpc_faultwire.observers.instruments import instruments
 from grpc_faultwire.observers.labels import Labels
 from grpc_faultwire.records import OK, Attempt, CallInfo, Event, Kind, Outcome, Side
+
+if TYPE_CHECKING:
+    from grpc_faultwire.policies import Transition
 
 LabelStyle = Literal["go", "python"]
 """How grpc_type and grpc_code are spelled: "unary" and "NotFound", or "UNARY" and "NOT_FOUND" (py-grpc-prometheus)."""
@@ -132,6 +136,10 @@ class PrometheusObserver:
         count = self._on_events.get(event.name)
         if count is not None:
             count(method, event.attributes)
+
+    def on_transition(self, transition: Transition) -> None:
+        """Count a change of a breaker's state: give this to ``PolicyState.listen``."""
+        self.on_event(None, transition_event(transition))
 
     def on_end(self, method: _Method, outcome: Outcome) -> None:
         """Count a call that ended."""

@@ -10,7 +10,7 @@ from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
 from grpc_faultwire.observers.fingerprint import fingerprint
 from grpc_faultwire.observers.semconv import Attributes, Conventions, is_error
-from grpc_faultwire.records import OK, Outcome, Side
+from grpc_faultwire.records import Outcome, Side
 from grpc_faultwire.redaction import Redactor, escaped
 
 MAX_TEXT = 1024
@@ -47,16 +47,13 @@ class SpanEnd:
         self._stacks: dict[str, str] = {}
 
     def of_call(self, span: Span, side: Side, outcome: Outcome, *, own: bool) -> None:
-        """Say how a call ended. A span made here has said OK from the start; on another's, the code may be wrong."""
+        """Say how a call ended: it has said OK from the start. Another's span may have a wrong code under any name."""
         error, attributes = outcome.error, Attributes()
         if len(outcome.attempts) > 1:
             attributes[names.ATTEMPTS] = len(outcome.attempts)
         if outcome.recovered is not None:
             attributes[names.RECOVERED_FROM] = outcome.recovered.code().name
-        if error is None:
-            if not own:
-                attributes |= self._both.of_code(OK)
-        else:
+        if error is not None:
             self._describe(span, side, outcome, error, attributes, own=own)
         if attributes:
             span.set_attributes(attributes)
