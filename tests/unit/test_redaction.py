@@ -152,7 +152,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE)
 def test_detectors_take_linear_time(unit):
-    """Four times the text takes about four times the time, and 200 kB of it are not slow."""
+    """Eight times the text takes about eight times the time, not sixty-four times."""
 
     def seconds(size: int) -> float:
         text = unit * (size // len(unit))
@@ -160,10 +160,8 @@ def test_detectors_take_linear_time(unit):
         redactor.text(text)
         return time.thread_time() - began
 
-    short = min(seconds(20_000) for _ in range(3))
-    long = min(seconds(80_000) for _ in range(2))
-    assert long < 8 * short + 0.05
-    seconds(200_000)
+    short = min(seconds(25_000) for _ in range(2))
+    assert seconds(200_000) < 20 * short + 0.05
 
 
 @given(st.text(alphabet=st.characters(), max_size=200))
@@ -329,7 +327,7 @@ def _any(packed):
         pytest.param(
             {"texts": {"isbn": "1", "api-key": CANARY, "to": "a@b.de"}},
             {"texts": {"isbn": "1", "api-key": REDACTED, "to": REDACTED}},
-            id="map",
+            id="map-of-texts",
         ),
         pytest.param({"texts": {"a@b.de": "x"}}, {}, id="map-key-detected"),
         pytest.param(
