@@ -62,6 +62,7 @@ def remote(error: StatusError, origin: Origin = Origin.REMOTE, *trailers: tuple[
         pytest.param(remote(Aborted()), False, S, id="aborted is for the operation"),
         pytest.param(remote(Internal()), False, F, id="internal"),
         pytest.param(remote(Internal(category=Category.VALIDATION)), False, S, id="internal, but the caller's fault"),
+        pytest.param(remote(Unavailable(category=Category.DEPENDENCY)), True, N, id="what it depends on has failed"),
         pytest.param(remote(Unknown()), False, F, id="unknown"),
         pytest.param(remote(DataLoss()), False, F, id="data loss"),
         pytest.param(remote(NotFound()), False, S, id="not found: the server answered"),
