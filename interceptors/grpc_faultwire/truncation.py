@@ -116,7 +116,7 @@ def fit(draft: Draft, budget: int = BUDGET) -> None:
         changed = False
         while (excess := draft.excess(budget)) > 0 and step(draft, excess):
             changed = True
-        if not changed or name in marker.dropped[:-1]:
+        if not changed:
             del marker.dropped[-1]
         if excess <= 0:
             return
@@ -152,14 +152,19 @@ def _trim_batch(draft: Draft, excess: int) -> bool:
 def _trim_indexes(report: errors_pb2.BatchReport, excess: int) -> int:
     saved = 0
     for group in sorted(report.groups, key=lambda group: -len(group.indexes)):
-        if saved >= excess:
-            break
-        keep = max(1, len(group.indexes) - (excess - saved))
-        if keep < len(group.indexes):
-            before, group.count = group.ByteSize(), max(group.count, len(group.indexes))
+        keep, cut = len(group.indexes), 0
+        while keep > 1 and base64_size(cut) < excess - saved:
+            keep -= 1
+            cut += _varint_size(group.indexes[keep])
+        if cut:
+            group.count = max(group.count, len(group.indexes))
             del group.indexes[keep:]
-            saved += before - group.ByteSize()
+            saved += base64_size(cut)
     return saved
+
+
+def _varint_size(number: int) -> int:
+    return (max(1, number.bit_length()) + 6) // 7 if number >= 0 else 10
 
 
 def _trim_violations(draft: Draft, excess: int) -> bool:
@@ -177,13 +182,13 @@ def _drop_details(draft: Draft, excess: int) -> bool:
 
     saved = 0
     for detail in sorted(draft.details, key=order):
-        if saved >= excess:
-            break
-        if not isinstance(detail, rpc.LocalizedMessage):
+        if saved < excess and not isinstance(detail, rpc.LocalizedMessage):
             draft.details.remove(detail)
-            saved += base64_size(detail.ByteSize())
-    draft.report.ClearField("service")
-    draft.report.ClearField("method")
+            saved += base64_size(pack(detail).ByteSize())
+    for name in ("service", "method"):
+        if saved < excess:
+            saved += len(getattr(draft.report, name))
+            draft.report.ClearField(name)
     return saved > 0
 
 
@@ -192,16 +197,20 @@ def _empty_metadata(draft: Draft, excess: int) -> bool:
     metadata = draft.info.metadata
     saved = 0
     for key in sorted(metadata, key=lambda key: -len(metadata[key])):
-        if saved < excess:
-            saved += len(metadata[key].encode())
+        if saved < excess and metadata[key]:
+            saved += base64_size(len(metadata[key].encode()))
             metadata[key] = ""
     return saved > 0
 
 
-def _drop_metadata(draft: Draft, _excess: int) -> bool:
-    changed = bool(draft.info.metadata)
-    draft.info.metadata.clear()
-    return changed
+def _drop_metadata(draft: Draft, excess: int) -> bool:
+    metadata = draft.info.metadata
+    saved = 0
+    for key in sorted(metadata, key=lambda key: -len(key)):
+        if saved < excess:
+            saved += base64_size(len(key) + 6)
+            del metadata[key]
+    return saved > 0
 
 
 def _cut_message(draft: Draft, excess: int) -> bool:
@@ -251,7 +260,6 @@ _STEPS: Iterable[tuple[str, Callable[[Draft, int], bool]]] = (
     ("localized_message", _drop_kind(rpc.LocalizedMessage)),
     ("metadata", _empty_metadata),
     ("message", _cut_message),
-    ("metadata", _drop_metadata),  # only where the keys alone are too much
     ("metadata_keys", _drop_metadata),
     ("trailers", _drop_trailers),
 )
