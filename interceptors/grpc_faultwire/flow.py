@@ -148,7 +148,7 @@ class Flow:
 
         Returns:
             The attempt, with its timeout; None if the call has ended (look at ``error``), perhaps because a policy
-            refused another attempt: then the call ends with the last real error.
+            refused another attempt or no time is left for one: then the call ends with the last real error.
 
         Raises:
             StatusError: a policy refused the first attempt.
@@ -157,7 +157,9 @@ class Flow:
         with self._lock:
             if self.how is None:
                 attempt = self._next(self.plan.clock())
-                if self._decisions is not None:
+                if attempt.number > 1 and attempt.timeout == 0 and not self._open:
+                    attempt, ended = None, self._end(self.attempts[-1].error, "done")
+                elif self._decisions is not None:
                     try:
                         self._decisions.admit(attempt, attempt.started)
                     except StatusError as refusal:

@@ -197,6 +197,17 @@ def test_a_refused_retry_ends_with_the_last_real_error() -> None:
     assert (flow.error, flow.how) == (error, "done")
 
 
+def test_a_retry_that_comes_too_late_is_not_sent() -> None:
+    """When the caller's time has run out during a backoff, the call ends with the last real error."""
+    flow, clock = make(Scripted(2.0), timeout=1.0)
+    first, error = flow.send(), Unavailable("real")
+    assert first is not None
+    flow.settle(first, error)
+    clock.advance(2.0)
+    assert flow.send() is None
+    assert (flow.error, flow.how, len(flow.attempts)) == (error, "done", 1)
+
+
 def test_settling_twice_changes_nothing() -> None:
     """A late answer to an attempt that has ended is left alone."""
     notes = Notes()

@@ -13,6 +13,7 @@ from grpc_faultwire.flow import Flow, Plan, failed
 from grpc_faultwire.records import Attempt
 from grpc_faultwire.status import from_rpc_error
 from grpc_faultwire.sync.calls import Call
+from grpc_faultwire.sync.native import refused
 from grpc_faultwire.sync.requests import Counted, Requests
 from grpc_faultwire.sync.running import Backoffs, Running, closed_channel
 
@@ -55,25 +56,30 @@ class Method:
     def _run(
         self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options
     ) -> tuple[Any, StatusError | None]:
-        flow = Flow(self._plan, timeout)
+        flow: Any = Flow(self._plan, timeout)  # a Flow, until it is let go below
+        raised: Any = None
         requests, metadata = self._prepared(flow, request, metadata)
-        while (attempt := _next(flow)) is not None:
-            try:
+        try:
+            while (attempt := _next(flow)) is not None:
                 sent = request if requests is None else requests.of(attempt)
                 given = self._given(flow, attempt, metadata, options)
                 response, raised = _attempted(flow.activate(), send, sent, given)
-            except BaseException as exception:
-                flow.close(failed(exception, ()), "failed" if isinstance(exception, Exception) else "cancelled")
-                raise
-            if raised is None:
-                if self._counts:
-                    flow.message("received")
-                flow.settle(attempt, None)
-                return response, None
-            delay = flow.settle(attempt, from_rpc_error(raised))
-            if delay is not None and self._backoffs.closed.wait(delay):
-                flow.close(closed_channel(), "done")
-        return None, flow.error
+                if raised is None:
+                    if self._counts:
+                        flow.message("received")
+                    flow.settle(attempt, None)
+                    return response, None
+                delay = flow.settle(attempt, from_rpc_error(raised))
+                if delay is not None and self._backoffs.closed.wait(delay):
+                    flow.close(closed_channel(), "done")
+        except BaseException as exception:
+            flow.close(failed(exception, ()), "failed" if isinstance(exception, Exception) else "cancelled")
+            raise
+        else:
+            return None, flow.error
+        finally:
+            # The traceback of what was raised leads back to this frame, and so to itself.
+            flow = attempt = requests = raised = None
 
     def begin(self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options) -> Call:
         """Begin a call that its caller holds: a future or a stream."""
@@ -111,12 +117,11 @@ def _next(flow: Flow) -> Attempt | None:
     try:
         return flow.send()
     except StatusError as refusal:
-        refusal.with_traceback(None)
+        refused(refusal)
         return None
 
 
 def _attempted(activation: Activation, send: Send, request: Any, options: Options) -> tuple[Any, grpc.RpcError | None]:
-    # The traceback of what is raised holds this frame, so nothing here may lead to the flow, which holds the error.
     try:
         with activation:
             return send(request, **options), None

@@ -66,6 +66,13 @@ def _debug(call: Any) -> str:
     return text.decode(errors="replace") if isinstance(text, bytes) else text or ""
 
 
+def refused(error: StatusError) -> None:
+    """Make a policy's error look like one of this world: no metadata are an empty tuple here."""
+    error.with_traceback(None)
+    error._initial_metadata = error._initial_metadata or ()
+    error._trailing_metadata = error._trailing_metadata or ()
+
+
 def visible(error: StatusError) -> Exception:
     """Return what the caller gets to see: the error, or the exception that kept an RPC from having one, as in grpc."""
     cause = error.__cause__

@@ -20,7 +20,7 @@ from grpc_faultwire.errors import StatusError
 from grpc_faultwire.flow import Flow, cancelled, failed
 from grpc_faultwire.records import Attempt, How
 from grpc_faultwire.status import from_rpc_error
-from grpc_faultwire.sync.native import as_call, caused, failure, raised_by, reports_its_end
+from grpc_faultwire.sync.native import as_call, caused, failure, raised_by, refused, reports_its_end
 from grpc_faultwire.sync.timer import TIMER, Alarm
 
 _LOGGER = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Running:
         try:
             attempt = self.flow.send()
         except StatusError as refusal:
-            refusal.with_traceback(None)
+            refused(refusal)
             self._finish()
             return
         raised = self._launch(attempt) if attempt is not None else None
@@ -164,6 +164,8 @@ class Running:
             self._settle(attempt, error)
 
     def _settle(self, attempt: Attempt, error: StatusError | None) -> None:
+        if error is None and attempt.ended is None and not self.flow.plan.call.kind.response_streaming:
+            self.flow.message("received")
         delay = self.flow.settle(attempt, error)
         if delay is not None:
             self._wait_and_send(delay)
