@@ -6,6 +6,7 @@ module, and the `faultwire` command checks and shows it. Descriptors of any pool
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from google.protobuf import descriptor_pb2
@@ -14,8 +15,7 @@ from google.rpc import code_pb2
 
 from faultwire.v1 import options_pb2
 from grpc_faultwire.category import Category, RetryScope, Sensitivity, Severity
-from grpc_faultwire.declaration import Declaration, MetadataKey
-from grpc_faultwire.details import seconds
+from grpc_faultwire.declaration import Declaration, MetadataKey, class_name
 
 
 def read(enum: EnumDescriptor) -> tuple[str, list[Declaration]]:
@@ -27,10 +27,14 @@ def read(enum: EnumDescriptor) -> tuple[str, list[Declaration]]:
     domain = read_domain(enum)
     if domain is None:
         raise ValueError(f"enum {enum.full_name} has no option (faultwire.v1.catalogue)")
-    declarations = []
-    for _, declared in read_values(enum):
+    declarations: list[Declaration] = []
+    names: dict[str, str] = {}
+    for value, declared in read_values(enum):
         if isinstance(declared, ValueError):
             raise declared
+        name = class_name(declared.reason)
+        if names.setdefault(name, value.name) != value.name:
+            raise ValueError(f"{value.name} and {names[name]} would both be the class {name}")
         declarations.append(declared)
     return domain, declarations
 
@@ -78,7 +82,8 @@ def _declare(
         category=Category(error.category) if error.category else None,
         severity=Severity(error.severity) if error.severity else None,
         retry_scope=RetryScope(error.retry_scope) if error.retry_scope else None,
-        retry_delay=seconds(error.retry_delay) if error.HasField("retry_delay") else None,
+        # Not made fit, as a received one would be: a wrong declaration has to be mended.
+        retry_delay=error.retry_delay.ToNanoseconds() / 1e9 if error.HasField("retry_delay") else None,
         message=error.message,
         metadata=tuple(_metadata_key(key) for key in error.metadata),
         docs_url=(error.docs_url or catalogue.docs_url).replace("{reason}", reason),
@@ -97,4 +102,7 @@ def _without_prefix(value: EnumValueDescriptor) -> str:
 
 def upper_snake(name: str) -> str:
     """Return a CamelCase name in UPPER_SNAKE_CASE, as protobuf's style guide forms the prefixes of enum values."""
-    return "".join(f"_{char}" if char.isupper() else char for char in name).strip("_").upper()
+    return _WORD_STARTS.sub("_", name).upper()
+
+
+_WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # HTTPError has two words
