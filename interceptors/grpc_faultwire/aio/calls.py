@@ -89,6 +89,8 @@ class Call(grpc.aio.Call):
                 await running.turn()
                 continue
             metadata: grpc.aio.Metadata = await call.initial_metadata()
+            if not metadata and running.flow.retriable and not call.done():
+                await running.linger()
             if running.call is call and not running.ended and call.done():
                 await running.turn()
             elif running.call is call and running.error is None and running.flow.commit():

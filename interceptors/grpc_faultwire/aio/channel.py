@@ -67,7 +67,7 @@ def wrap_channel(
 def target_of(channel: Any) -> str:
     """Return what a channel was made for; "" if it does not tell."""
     try:
-        target: bytes = channel._channel.target()
+        target: bytes = channel._channel.target
         return target.decode()
     except Exception:  # noqa: BLE001  # private to grpc, so nothing may depend on it
         return ""

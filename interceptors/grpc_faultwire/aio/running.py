@@ -231,12 +231,15 @@ class Running:
             self._timer.cancel()
             self._timer = None
         delay = self.flow.settle(self._attempt, error) if self._attempt is not None else None
-        if delay is not None:
+        if delay is not None and self.flow.committed:
+            # A policy that does not look: part of the answer is with the caller, or the requests are gone.
+            self.flow.close(error, "done")
+        if self.flow.how is not None:
+            self._conclude(self.flow.error)
+        elif delay is not None:
             self.call = None
             self._backoffs.add(self)
             self._timer = self.loop.call_later(delay, self._again, context=self._context)
-        elif self.flow.how is not None:
-            self._conclude(self.flow.error)
 
     def fault(self, exception: Exception, message: str) -> None:
         """End the call: a serializer raised."""
@@ -336,6 +339,12 @@ class Running:
         waiter: asyncio.Future[None] = self.loop.create_future()
         self._waiters.append(waiter)
         await waiter
+
+    async def linger(self) -> None:
+        """Wait a moment: a call that failed without initial metadata has empty ones just before its status."""
+        waiter: asyncio.Future[None] = self.loop.create_future()
+        self._waiters.append(waiter)
+        await asyncio.wait([waiter], timeout=DOUBT)
 
     async def next_call(self) -> Any:
         """Wait for another attempt, and return grpc's call object; cancels the RPC if the waiting task is cancelled.

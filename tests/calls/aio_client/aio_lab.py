@@ -97,6 +97,16 @@ class Lab:
                 break
             await asyncio.sleep(0.002)
 
+    async def settled(self) -> None:
+        """Wait until every call has ended, and check that each did so once."""
+        await self.quiet()
+        for _ in range(1000):
+            if len(self.ends.outcomes) >= self.ends.started:
+                break
+            await asyncio.sleep(0.002)
+        await asyncio.sleep(0)
+        self.ends.assert_exactly_once()
+
     async def until(self, event: Any, seconds: float = 2.0) -> None:
         """Wait until the server has seen something."""
         for _ in range(int(seconds / 0.002)):
@@ -269,7 +279,8 @@ async def status(call: Any) -> Any:
 class Scripted:
     """A policy that decides by a table: the delays after failed attempts, in order, for UNAVAILABLE only."""
 
-    def __init__(self, delays: list[float], refuse: Any = None) -> None:
+    def __init__(self, delays: list[float], refuse: Any = None, *, reckless: bool = False) -> None:
+        self.reckless = reckless
         self.delays = delays
         self.refuse = refuse
         self.finished = 0
@@ -278,12 +289,13 @@ class Scripted:
         return self
 
     def begin(self, flow: Any) -> Any:
-        return _Decisions(self)
+        return _Decisions(self, flow)
 
 
 class _Decisions:
-    def __init__(self, script: Scripted) -> None:
+    def __init__(self, script: Scripted, flow: Any) -> None:
         self._script = script
+        self._flow = flow
 
     def admit(self, attempt: Any, now: float) -> None:
         if self._script.refuse is not None and attempt.number >= self._script.refuse[0]:
@@ -291,6 +303,8 @@ class _Decisions:
 
     def decide(self, attempt: Any, now: float) -> float | None:
         if attempt.error is None or attempt.error.code() is not grpc.StatusCode.UNAVAILABLE:
+            return None
+        if self._flow.committed and not self._script.reckless:
             return None
         return self._script.delays[attempt.number - 1] if attempt.number <= len(self._script.delays) else None
 

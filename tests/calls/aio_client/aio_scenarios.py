@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from aio_lab import KINDS, SS, SU, UU, US, Lab, called, consume, outcome, status
+from aio_lab import KINDS, SS, SU, US, UU, Lab, called, consume, outcome, status
 
 SCENARIOS: dict[str, tuple[Callable[..., Any], str]] = {}
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -344,7 +344,11 @@ async def initial_metadata_first(lab: Lab, kind: str) -> Any:
 async def waits_for_connection(lab: Lab, kind: str) -> Any:
     """wait_for_connection on a server that is there."""
     call = lab.call(kind)
-    return await outcome(call.wait_for_connection()), await consume(kind, call), await outcome(call.wait_for_connection())
+    return (
+        await outcome(call.wait_for_connection()),
+        await consume(kind, call),
+        await outcome(call.wait_for_connection()),
+    )
 
 
 @scenario(*KINDS)

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from aio_lab import KINDS, SS, SU, UU, US, Lab, Scripted, consume, lab, outcome, status
+from aio_lab import KINDS, SS, SU, US, UU, Lab, Scripted, consume, lab, outcome, status
 
 from grpc_faultwire import errors
 from grpc_faultwire.aio import requests as replay
@@ -36,9 +36,7 @@ def expected(kind: str) -> Any:
 
 
 async def settled(made: Lab) -> None:
-    await made.quiet()
-    await asyncio.sleep(0)
-    made.ends.assert_exactly_once()
+    await made.settled()
 
 
 @kinds
@@ -123,19 +121,13 @@ def test_read_crosses_attempts(kind: str) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("reckless", [False, True], ids=["heedful-policy", "reckless-policy"])
 @pytest.mark.parametrize("kind", [US, SS])
-def test_delivered_responses_commit(kind: str) -> None:
+def test_delivered_responses_commit(kind: str, reckless: bool) -> None:
     """After the first response was delivered there is no other attempt, so nothing is delivered twice."""
 
     async def run() -> None:
-        class Always(Scripted):
-            def begin(self, flow: Any) -> Any:
-                decisions = super().begin(flow)
-                decide = decisions.decide
-                decisions.decide = lambda attempt, now: None if flow.committed else decide(attempt, now)
-                return decisions
-
-        async with lab(policy=Always([0.01, 0.01])) as made:
+        async with lab(policy=Scripted([0.01, 0.01], reckless=reckless)) as made:
             call = made.call(kind, f"drain reply:2 {ALWAYS}" if kind == SS else f"reply:2 {ALWAYS}")
             got = []
 
@@ -220,15 +212,8 @@ def test_too_many_requests_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests beyond the limit are not kept, and the call is not tried again."""
     monkeypatch.setattr(replay.Requests.__init__, "__defaults__", (10,))
 
-    class Committed(Scripted):
-        def begin(self, flow: Any) -> Any:
-            decisions = super().begin(flow)
-            decide = decisions.decide
-            decisions.decide = lambda attempt, now: None if flow.committed else decide(attempt, now)
-            return decisions
-
     async def run() -> None:
-        async with lab(policy=Committed([0.01])) as made:
+        async with lab(policy=Scripted([0.01])) as made:
             call = made.call(SU, f"drain {ALWAYS}", requests=None)
             for _ in range(20):
                 await call.write(b"four")
