@@ -116,7 +116,7 @@ class Declaration:
         keys = [key.key for key in self.metadata]
         if len({key.argument for key in self.metadata}) < len(keys):
             raise ValueError(f"{self.reason} declares a metadata key twice: {', '.join(keys)}")
-        unknown = set(_PLACEHOLDER.findall(self.message)) - set(keys)
+        unknown = placeholders(self.message) - set(keys)
         if unknown:
             raise ValueError(f"the message of {self.reason} uses metadata it does not declare: {sorted(unknown)}")
 
@@ -130,6 +130,11 @@ def class_name(reason: str) -> str:
     """Return the name of the class for a reason: "BOOK_NOT_FOUND" gives "BookNotFound"."""
     name = "".join(word.capitalize() for word in reason.split("_"))
     return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def placeholders(message: str) -> set[str]:
+    """Return the metadata keys that a message uses."""
+    return set(_PLACEHOLDER.findall(message))
 
 
 def _value(key: str, metadata: Mapping[str, str], public: set[str]) -> str:

@@ -45,7 +45,7 @@ def write_module(file: ProtoFile, contract: Contract) -> str:
     problems = [f"{entry.place}: {entry.problem}" for one in file.catalogues for entry in one.entries if entry.problem]
     for method in file.methods:
         problems += [f"{method.place}: {problem}" for problem in resolve(method, contract).problems]
-    problems += _clashes(file)
+    problems += clashes(file)
     if problems:
         raise ValueError("\n".join(problems))
     blocks = [_header(file, contract)]
@@ -75,7 +75,8 @@ def _names(file: ProtoFile) -> list[str]:
     return [*classes, *constants, *([_METHOD_ERRORS] if file.methods else [])]
 
 
-def _clashes(file: ProtoFile) -> Iterator[str]:
+def clashes(file: ProtoFile) -> Iterator[str]:
+    """Say which declarations of a file would have one name in Python."""
     for name, count in Counter(_names(file)).items():
         if count > 1:
             yield f"{file.name}: {count} declarations would be called {name} in Python; rename one, or move it"
