@@ -1,13 +1,18 @@
-"""For tests of services and callers: an in-process server on loopback, a scripted servicer, a clock to turn by hand."""
+"""For tests of services and callers: a server on loopback, a scripted servicer, a faulty link, a clock to be turned."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import socket
+import struct
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import grpc
 import grpc.aio
@@ -98,6 +103,113 @@ class serve:  # noqa: N801  # used as a verb: `with serve(...) as server`
             else:
                 _adder(servicer)(servicer, self.server)
         self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+
+
+Fault = Literal["pass", "refuse", "cut"]
+"""What a `FaultyLink` does with a connection: serve it; close it at once; close it when its first bytes come."""
+
+
+class FaultyLink:
+    """A link to a server with the faults of a network, which no servicer can make. Use it in ``with``.
+
+    A channel that was made for its `address` talks to the server through it, in either world. The script tells what is
+    done with the first connections, one after the other; later ones pass. A gRPC channel connects anew after a fault,
+    with a backoff (the channel argument ``grpc.initial_reconnect_backoff_ms`` shortens it).
+
+    Args:
+        target: the server's "host:port".
+        script: what to do with the first connections.
+
+    Attributes:
+        address: "127.0.0.1:port".
+        delay: seconds that each piece of data waits, in both directions. 0.
+        connections: how many were made so far.
+    """
+
+    def __init__(self, target: str, script: Iterable[Fault] = ()) -> None:
+        self._target = target
+        self._script = iter(script)
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.delay = 0.0
+        self.connections = 0
+
+    def __enter__(self) -> Self:
+        self._start(self._accept)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A listener that another thread waits on is only woken by shutting it down.
+        _reset(self._listener, linger=False)
+        self.thaw()
+        self.cut()
+        for thread in self._threads:
+            thread.join(GRACE)
+
+    def cut(self) -> None:
+        """Reset all connections, as a router does that forgets them."""
+        with self._lock:
+            ends, self._open = self._open, set()
+        for end in ends:
+            _reset(end)
+
+    def freeze(self) -> None:
+        """Let nothing through, and tell nobody, as a network does that loses packets; until `thaw`."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        """Let through what has been held since `freeze`."""
+        self._flowing.set()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            fault = next(self._script, "pass")
+            if fault == "refuse":
+                _reset(near)
+                continue
+            host, _, port = self._target.rpartition(":")
+            far = socket.create_connection((host, int(port)))
+            with self._lock:
+                self._open |= {near, far}
+            self._start(self._pump, near, far, fault)
+            self._start(self._pump, far, near, "pass")
+
+    def _pump(self, source: socket.socket, sink: socket.socket, fault: Fault) -> None:
+        with contextlib.suppress(OSError):
+            while (data := source.recv(65536)) and fault != "cut":
+                time.sleep(self.delay)
+                self._flowing.wait()
+                sink.sendall(data)
+        for end in (source, sink):
+            with self._lock:
+                self._open.discard(end)
+            _reset(end)
+
+    def _start(self, target: Callable[..., None], *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args, name="faulty link", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+
+def _reset(end: socket.socket, *, linger: bool = True) -> None:
+    with contextlib.suppress(OSError):
+        if linger:
+            # Closing with a linger time of 0 sends RST, not FIN.
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
 
 
 def _adder(servicer: object) -> Callable[[Any, Any], None]:
