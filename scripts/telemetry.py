@@ -68,9 +68,11 @@ the new ones, `rpc/dup` both.
 """
 LOGS = f"""
 `LoggingObserver` writes one line of `name=value` for each error; the same fields are in the record's `extra`, with
-`{names.LOG_PREFIX}` before their names. Of errors with one fingerprint, the first five show their stack, then the 8th, 16th, 32nd, …, and
-one a minute. A line with an error id that a caller was given is always written, and a text that differs from the last
-one is always shown. `suppressed` says how many were left out; `LoggingObserver.flush()` tells what is left at the end.
+`{names.LOG_PREFIX}` before their names.
+
+Of errors with one fingerprint, the first five show their stack, then the 8th, 16th, 32nd, …, and one a minute. A line
+with an error id that a caller was given is always written, and a text that differs from the last one is always shown.
+`suppressed` says how many were left out; `LoggingObserver.flush()` tells what is left at the end.
 """
 
 
