@@ -6,7 +6,8 @@ exception → handler of the closest class → category handlers → transformer
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import grpc
@@ -132,7 +133,10 @@ class Translator:
         self._category_handlers: dict[Category, CategoryHandler] = {}
         self._transformers: list[Transformer] = []
         self._recoveries: dict[Any, Recovery] = {}
-        self._chosen: dict[tuple[type[BaseException], bool], tuple[Handler, ...]] = {}
+        # For errors raised here, and for all else. A type that was made at run time is not kept alive.
+        self._chosen: dict[bool, MutableMapping[type[BaseException], tuple[Handler, ...]]] = {
+            raised: weakref.WeakKeyDictionary() for raised in (True, False)
+        }
         self._frozen = False
         for name in maps:
             self._use(name)
@@ -309,12 +313,12 @@ class Translator:
         return None, True
 
     def _handlers_for(self, kind: type[BaseException], *, raised: bool) -> tuple[Handler, ...]:
-        chosen = self._chosen.get((kind, raised))
+        chosen = self._chosen[raised].get(kind)
         if chosen is None:
             classes = [cls for cls in kind.__mro__ if not raised or issubclass(cls, StatusError)]
             names = itertools.chain.from_iterable((cls, f"{cls.__module__}.{cls.__qualname__}") for cls in classes)
             found = (self._handlers.get(name) for name in names)
-            chosen = self._chosen[kind, raised] = tuple(handle for handle in found if handle is not None)
+            chosen = self._chosen[raised][kind] = tuple(handle for handle in found if handle is not None)
         return chosen
 
     def _refine(self, error: StatusError, call: Call) -> StatusError:
@@ -326,6 +330,8 @@ class Translator:
 
     def _own(self, error: StatusError, call: Call) -> StatusError:
         """Never forward an error that was received or made by a client policy, unless its reason is on the list."""
+        if not isinstance(error, StatusError):
+            raise TypeError(f"a handler or transformer returned {error!r}, which is no StatusError")
         if error.origin is Origin.RAISED:
             return error
         if error.reason in self._forward or (error.domain, error.reason) in self._forward:
