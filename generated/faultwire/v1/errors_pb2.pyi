@@ -187,6 +187,7 @@ class BatchReport(_message.Message):
     ATOMIC_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     """Counts are exact even where items were left out."""
     succeeded: _builtins.int
@@ -194,6 +195,8 @@ class BatchReport(_message.Message):
     not_attempted: _builtins.int
     atomic: _builtins.bool
     """True if nothing was applied because something failed."""
+    rolled_back: _builtins.int
+    """Items of an atomic batch that were well, and were undone or not kept because others failed."""
     @_builtins.property
     def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemFailure]:
         """Failures of their own, sorted by index."""
@@ -212,10 +215,11 @@ class BatchReport(_message.Message):
         atomic: _builtins.bool = ...,
         failures: _abc.Iterable[Global___ItemFailure] | None = ...,
         groups: _abc.Iterable[Global___FailureGroup] | None = ...,
+        rolled_back: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["atomic", b"atomic", "failed", b"failed", "failures", b"failures", "groups", b"groups", "not_attempted", b"not_attempted", "succeeded", b"succeeded", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["atomic", b"atomic", "failed", b"failed", "failures", b"failures", "groups", b"groups", "not_attempted", b"not_attempted", "rolled_back", b"rolled_back", "succeeded", b"succeeded", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -258,22 +262,28 @@ class FailureGroup(_message.Message):
     INDEXES_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     """How many there were, if indexes were left out."""
     @_builtins.property
     def indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
     def status(self) -> _status_pb2.Status: ...
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the items, in the order of the indexes, if they have keys."""
+
     def __init__(
         self,
         *,
         indexes: _abc.Iterable[_builtins.int] | None = ...,
         status: _status_pb2.Status | None = ...,
         count: _builtins.int = ...,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "indexes", b"indexes", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "indexes", b"indexes", "keys", b"keys", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
