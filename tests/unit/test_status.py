@@ -617,7 +617,9 @@ def test_metadata_of_each_world(make):
     assert error.trailing_metadata() is metadata
 
 
-@pytest.mark.parametrize("code", [None, grpc.StatusCode.OK, 5, "NOT_FOUND", pytest.param(object(), id="object")], ids=repr)
+@pytest.mark.parametrize(
+    "code", [None, grpc.StatusCode.OK, 5, "NOT_FOUND", pytest.param(object(), id="object")], ids=repr
+)
 def test_what_is_no_code_is_unknown(code):
     """An error was asked for: what has no error's code is UNKNOWN."""
     error = decode(code, "x", trailing_metadata=[(DETAILS_KEY, packed(14, "x", details=[INFO]))])
