@@ -235,15 +235,17 @@ class Running:
         """Return the initial metadata, once they are there; None if the call has ended without."""
         while (entered := self._enter()) is not None:
             attempt, inner = entered
+            delivered = False
             try:
                 metadata = inner.initial_metadata()
-                ended = self.flow.retriable and inner.done()
-                delivered = not ended and self.flow.commit()
+                if self.flow.retriable and inner.done():
+                    self._left_to_reader = True
+                else:
+                    delivered = self.flow.commit()
             finally:
                 self._leave(attempt, inner)
             if delivered:
                 return metadata
-            self._decide(attempt, inner)
             self._await_change(attempt)
         return None if self.inner is None or self.flow.error is not None else self.inner.initial_metadata()
 

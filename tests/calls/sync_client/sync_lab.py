@@ -16,6 +16,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from grpc_faultwire.flow import ATTEMPTS_KEY
 from grpc_faultwire.records import Attempt, CallInfo, Outcome
 from grpc_faultwire.sync import wrap_channel
 from grpc_faultwire.testing import serve
@@ -120,6 +121,14 @@ class Lab:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "rich")
         if command == b"raise":
             raise ValueError("boom")
+        if command == b"burst":
+            yield b"0"
+            context.abort(grpc.StatusCode.UNAVAILABLE, "after a message")
+        if command == b"flaky-slow" and any(key == ATTEMPTS_KEY for key, _ in seen["metadata"]):
+            seen["cancelled"] = over.wait(5)
+            return
+        if command == b"flaky-slow":
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
         if command == b"flaky":
             key = dict(context.invocation_metadata())["key"]
             with self.changed:

@@ -114,6 +114,72 @@ def test_after_the_first_message_there_is_no_other_attempt(wrapped: Make, lab: L
     assert len(lab.quiet()) == 1
 
 
+class Dawdles:
+    """An observer that takes its time after each step: the rest of the world goes on meanwhile."""
+
+    def activate(self, token: Any) -> Any:
+        return self
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        time.sleep(0.1)
+
+
+def test_where_a_reader_waits_the_reader_decides(wrapped: Make, lab: Lab, ledger: Ledger) -> None:
+    """A message that its reader has in hand is delivered once, though the attempt fails before the reader goes on."""
+    channel = wrapped(Twice(), observers=[Dawdles(), ledger])
+    call = channel.unary_stream(path("UnaryStream"))(b"burst")
+    assert next(call) == b"0"
+    with pytest.raises(Unavailable, match="after a message"):
+        next(call)
+    assert len(lab.quiet()) == 1
+    assert ledger.attempts == [(1, "UNAVAILABLE")]
+
+
+def test_one_who_asks_for_metadata_leaves_the_decision_to_a_reader(wrapped: Make, lab: Lab, ledger: Ledger) -> None:
+    """So it is when another thread finds out first that the attempt has failed."""
+    channel = wrapped(Twice(), observers=[Dawdles(), ledger])
+    call = channel.unary_stream(path("UnaryStream"))(b"burst")
+    seen: list[Any] = []
+    reader = threading.Thread(target=lambda: seen.append(next(call)))
+    reader.start()
+    time.sleep(0.05)
+    call.initial_metadata()
+    reader.join()
+    assert seen == [b"0"]
+    assert call.code() is grpc.StatusCode.UNAVAILABLE
+    assert len(lab.quiet()) == 1
+    assert len(ledger.outcomes()) == 1
+
+
+@pytest.mark.parametrize("end", ["cancel", "drop"])
+def test_a_call_that_ends_while_the_next_attempt_is_being_sent(
+    wrapped: Make, lab: Lab, ledger: Ledger, end: str
+) -> None:
+    """The attempt that comes too late is cancelled at once, and its server knows."""
+    sending, go_on = threading.Event(), threading.Event()
+
+    class Holds:
+        def inject(self, token: Any, attempt: Any) -> Any:
+            if attempt.number > 1:
+                sending.set()
+                go_on.wait(5)
+            return []
+
+    channel = wrapped(Twice(), observers=[Holds(), ledger])
+    call = channel.unary_unary(path("UnaryUnary")).future(b"flaky-slow")
+    assert sending.wait(5)
+    if end == "cancel":
+        call.cancel()
+    del call
+    go_on.set()
+    assert [outcome.how for outcome in ledger.outcomes(1)] == ["cancelled" if end == "cancel" else "abandoned"]
+    assert all(one.get("cancelled", True) for one in lab.quiet(timeout=2))
+    assert lab.active == 0
+
+
 def test_callbacks_come_once_and_after_the_last_attempt(wrapped: Make) -> None:
     """A done callback does not see the attempts that failed."""
     for name in ("UnaryUnary", "UnaryStream"):
@@ -168,7 +234,11 @@ def test_cancelling_during_a_backoff(waiting: Any, ledger: Ledger) -> None:
     with pytest.raises(grpc.FutureCancelledError):
         call.result()
     assert called.wait(2)
-    (outcome,) = ledger.outcomes()
+    assert not call.add_callback(called.set)
+    other = waiting[1]()
+    other.cancel()
+    assert not other.add_callback(called.set)
+    outcome, _ = ledger.outcomes()
     assert (outcome.how, outcome.code) == ("cancelled", grpc.StatusCode.CANCELLED)
 
 
@@ -295,6 +365,7 @@ def test_too_many_requests_end_the_chance_of_another_attempt(
     while not call._running.flow.committed:
         assert time.monotonic() < deadline
         time.sleep(0.001)
+    assert lab.reached()
     call.cancel()
     assert len(lab.quiet()) == 1
 

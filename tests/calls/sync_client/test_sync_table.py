@@ -129,6 +129,35 @@ def test_private_attributes_of_the_channel_inside_can_be_reached(address: str) -
             _ = channel.nonsense
 
 
+class Remembers(grpc.Channel):
+    """Somebody's channel: it remembers how multi-callables were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def unary_unary(self, *args: Any, **options: Any) -> Any:
+        self.asked.append((args, options))
+
+    unary_stream = stream_unary = stream_stream = unary_unary
+    subscribe = unsubscribe = close = unary_unary
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_methods_of_generated_code_are_registered(shape: str) -> None:
+    """Generated code asks for that; a channel of somebody's that does not know of it is asked only then."""
+    inner = Remembers()
+    channel = wrap_channel(inner)
+    getattr(channel, shape)("/lab.v1.Lab/Do", bytes, str, _registered_method=True)
+    getattr(channel, shape)("/lab.v1.Lab/Do", bytes, str, True)
+    getattr(channel, shape)("/lab.v1.Lab/Do")
+    arguments = ("/lab.v1.Lab/Do", bytes, str)
+    assert inner.asked == [
+        (arguments, {"_registered_method": True}),
+        (arguments, {"_registered_method": True}),
+        (("/lab.v1.Lab/Do", None, None), {}),
+    ]
+
+
 def test_connectivity_is_the_channels(address: str) -> None:
     """subscribe, unsubscribe and channel_ready_future work on a wrapped channel."""
     seen: list[grpc.ChannelConnectivity] = []
