@@ -63,8 +63,8 @@ A server's span is an error for UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTER
 client's for every code but OK. The event `exception` is added once, for exceptions behind errors of severity ERROR and
 above, with type and stack; their text is in the server's log under the same error id.
 
-`OTEL_SEMCONV_STABILITY_OPT_IN` chooses the names: without it the old ones, as that instrumentation has them; `rpc` gives
-the new ones, `rpc/dup` both.
+`OTEL_SEMCONV_STABILITY_OPT_IN` chooses the names: without it the old ones, as that instrumentation has them; `rpc`
+gives the new ones, `rpc/dup` both.
 """
 LOGS = f"""
 `LoggingObserver` writes one line of `name=value` for each error; the same fields are in the record's `extra`, with

@@ -17,6 +17,8 @@ MAX_TEXT = 1024
 """Characters that a status description, a reason or a value of metadata may have."""
 MAX_STACK = 8192
 """Characters that a stack may have."""
+MAX_TEXTS = 256
+"""How many redacted texts are kept."""
 MAX_STACKS = 256
 """How many formatted stacks are kept by fingerprint."""
 
@@ -45,6 +47,7 @@ class SpanEnd:
         self._metadata_keys = metadata_keys
         self._exception_messages = exception_messages
         self._stacks: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
 
     def of_call(self, span: Span, side: Side, outcome: Outcome, *, own: bool) -> None:
         """Say how a call ended: it has said OK from the start. Another's span may have a wrong code under any name."""
@@ -115,7 +118,14 @@ class SpanEnd:
         return text
 
     def _text(self, text: str) -> str:
-        return escaped(self._redactor.text(text[: 2 * MAX_TEXT]))[:MAX_TEXT]
+        # Most messages are constants, and the detectors cost more than all else here.
+        known = self._texts.get(text)
+        if known is None:
+            known = escaped(self._redactor.text(text[: 2 * MAX_TEXT]))[:MAX_TEXT]
+            if len(self._texts) >= MAX_TEXTS:
+                self._texts.clear()
+            self._texts[text] = known
+        return known
 
 
 def _name(exception: BaseException) -> str:
