@@ -159,7 +159,7 @@ def _arguments(declaration: Declaration) -> Iterator[str]:
 
 
 def _about_key(key: MetadataKey) -> str:
-    about = " ".join(escaped(key.description).split()) or f"the metadata {key.key}."
+    about = escaped(" ".join(key.description.split())) or f"the metadata {key.key}."
     return about if key.public else f"{about} It does not leave the server."
 
 
