@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from grpc_faultwire.cli.report import Lookup, Report
@@ -23,19 +24,19 @@ def run(options: argparse.Namespace) -> int:
         else:
             if number:
                 say("")
-            print_error(facts, paint, branches=not options.plain)
+            for line in error_lines(facts, paint, branches=not options.plain):
+                say(line)
     return FOUND if any(facts.get("anomalies") or facts.get("rejected") for facts in errors) else FINE
 
 
-def print_error(facts: dict[str, Any], paint: Painter, *, branches: bool = True) -> None:
-    """Print an error as a tree under a line with its code and message."""
-    title = " ".join(filter(None, (paint(facts["code"], "bold", "red"), escaped(facts.get("message", "")))))
-    say(title)
+def error_lines(facts: dict[str, Any], paint: Painter, *, branches: bool = True) -> Iterator[str]:
+    """Return an error as a tree under a line with its code and message."""
+    yield " ".join(filter(None, (paint(facts["code"], "bold", "red"), escaped(facts.get("message", "")))))
     shown = {name: value for name, value in facts.items() if name not in ("code", "number", "message", "rejected")}
     if "size" in shown:
         shown["size"] = shown["size"]["verdict"]
     for line in tree(shown, paint, branches=branches):
-        say(line if branches else f"  {line}")
+        yield line if branches else f"  {line}"
 
 
 def _lookup(options: argparse.Namespace) -> Lookup:

@@ -149,7 +149,7 @@ def _lint(parser: argparse.ArgumentParser) -> None:
 def _catalogue(parser: argparse.ArgumentParser) -> None:
     """Write a page about the errors of a service, for its own documentation.
 
-    Each reason has an anchor of its own name, in lower case with hyphens, so that docs_url can point to it. A SOURCE is
+    Each reason has an anchor of its own name, so that docs_url: "https://…/errors#{reason}" points to it. A SOURCE is
     what `faultwire lint` takes; comments are shown if it is a folder, or a descriptor set with source info.
     """
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="what to describe")

@@ -17,7 +17,7 @@ from types import ModuleType
 import google.rpc.error_details_pb2
 from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.descriptor import FileDescriptor
-from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.descriptor_pool import Default, DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
 from grpc_faultwire.cli import protos
@@ -56,7 +56,7 @@ def lookup(descriptors: Sequence[str], modules: Sequence[str]) -> Lookup:
     contract = {name: file for source in modules for name, file in _from_module(source).items()}
     for protos_of_set in sets:
         contract |= _checked(protos_of_set)
-    return _Known(contract, [pool_of(protos_of_set) for protos_of_set in sets])
+    return _Known(contract, [_pool(protos_of_set) for protos_of_set in sets])
 
 
 class _Known(Lookup):
@@ -83,6 +83,17 @@ class _Known(Lookup):
         return known
 
 
+def pools(descriptors: Sequence[str], modules: Sequence[str]) -> list[DescriptorPool]:
+    """Return descriptor pools with what descriptor sets and modules define; none if there are none.
+
+    Raises:
+        Problem: one cannot be read.
+    """
+    for name in modules:
+        _from_module(name)
+    return [*(_pool(_descriptor_set(Path(path))) for path in descriptors), *([Default()] if modules else [])]
+
+
 def declared(known: Lookup) -> Sequence[Declaration]:
     """Return all declarations of a lookup."""
     return known.declarations if isinstance(known, _Known) else ()
@@ -104,6 +115,13 @@ def _load(source: str, include: Sequence[str]) -> Contract:
 def _checked(files: Sequence[descriptor_pb2.FileDescriptorProto]) -> Contract:
     try:
         return read_contract(files)
+    except ValueError as wrong:
+        raise Problem(str(wrong)) from wrong
+
+
+def _pool(files: Sequence[descriptor_pb2.FileDescriptorProto]) -> DescriptorPool:
+    try:
+        return pool_of(files)
     except ValueError as wrong:
         raise Problem(str(wrong)) from wrong
 
