@@ -5,13 +5,14 @@ deadline( retry or hedge( budget → breaker.acquire → attempt timeout → wir
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from grpc_faultwire.category import RetryScope
 from grpc_faultwire.config import ClientPolicy, call_options
 from grpc_faultwire.errors import Origin, StatusError, Unauthenticated, Unavailable
 from grpc_faultwire.fallback import UNANSWERED, Failed
-from grpc_faultwire.flow import Flow
+from grpc_faultwire.flow import Decisions, Flow, PolicySource
 from grpc_faultwire.observers import names
 from grpc_faultwire.policies import (
     OK,
@@ -39,6 +40,19 @@ from grpc_faultwire.state import PolicyState
 
 CIRCUIT_DOMAIN = "faultwire"
 """ErrorInfo's domain of errors that a policy of this process made."""
+
+
+def source_of(policy: ClientPolicy | PolicySource | None, state: PolicyState | None) -> PolicySource | None:
+    """Return what a wrapped channel takes its decisions from.
+
+    Raises:
+        ValueError: a state without a policy that could use it.
+    """
+    if isinstance(policy, ClientPolicy):
+        return Enforcement(policy, state)
+    if state is not None:
+        raise ValueError("a PolicyState is given, and no ClientPolicy to use it.")
+    return policy
 
 
 class Enforcement:
@@ -75,6 +89,7 @@ class MethodPolicies:
         self.idempotent = is_idempotent(call) if settings.idempotent is None else settings.idempotent
         safe = is_safe(call) or settings.idempotent is True
         self.hedge = settings.hedge if safe and not call.kind.request_streaming else None
+        self.timeout = settings.timeout
         self.latencies: Latencies | None = (
             state.latencies((call.target, call.full_method)) if self.hedge is not None else None
         )
@@ -97,7 +112,7 @@ class MethodPolicies:
         return None if policy is None else self.state.breaker(self.settings.breaker_key(self.call), policy)
 
 
-class CallDecisions:
+class CallDecisions(Decisions):
     """What the policies decide about one call; the flow calls it under its lock."""
 
     __slots__ = (
@@ -109,8 +124,9 @@ class CallDecisions:
         "_method",
         "_refreshed",
         "_retry",
+        "final",
         "flow",
-        "refresh_due",
+        "refresh",
     )
 
     def __init__(self, method: MethodPolicies, flow: Flow, idempotent: bool) -> None:  # noqa: FBT001  # internal
@@ -123,7 +139,8 @@ class CallDecisions:
         self._retry: RetryState | None = None
         self._hedge: HedgeState | None = None
         self._refreshed = False
-        self.refresh_due: StatusError | None = None
+        self.final = False
+        self.refresh = None
 
     # As the flow asks.
 
@@ -137,11 +154,15 @@ class CallDecisions:
             watched = not self._method.call.kind.response_streaming
             permit = self._breaker.acquire(now, timeout=attempt.timeout, watched=watched)
             if isinstance(permit, Refusal):
+                if self._hedge is not None:
+                    self._note(names.HEDGE, attempt=attempt.number, result="circuit_open")
+                    self._hedge.unsent()
                 self._reject(permit, self._breaker)
             else:
                 attempt.permit = permit
                 if permit.shadowed:
                     self._note_rejection(self._breaker, self._breaker.state, None)
+        self.refresh = None
         attempt.timeout = self._deadline.attempt_timeout(self._method.settings.attempt_timeout, now)
         if self._retry is not None:
             self._retry.sent()
@@ -195,15 +216,19 @@ class CallDecisions:
         if self._hedge is None:
             return False
         taken = self._hedge.take()
-        if not taken:
-            self._note(names.HEDGE, attempt=len(self.flow.attempts) + 1, result="budget")
+        self._note(names.HEDGE, attempt=len(self.flow.attempts) + 1, result="sent" if taken else "budget")
         return taken
+
+    def covers(self, error: StatusError) -> bool:
+        """Whether one of the fallbacks is for this error, and nothing has been delivered yet."""
+        fallbacks = self._method.settings.fallbacks if self._method.enforced and not self.flow.committed else ()
+        return any(fallback.covers(error) for fallback in fallbacks)
 
     def fall_back(self, error: StatusError, request: Any, now: float) -> Any:
         """Return what is answered in place of an error, or UNANSWERED. Runs users' functions: not under the lock."""
         failed = Failed(error, f"/{self._method.call.full_method}", request, now)
         for fallback in self._method.settings.fallbacks:
-            if fallback.covers(error) and self._method.enforced:
+            if fallback.covers(error):
                 try:
                     answer = fallback.answer(failed)
                 except Exception:  # noqa: BLE001  # whatever a user's function raises, the call's own error stands
@@ -254,7 +279,7 @@ class CallDecisions:
             return False
         if not self._method.enforced:
             return False
-        self._refreshed, self.refresh_due = True, error
+        self._refreshed, self.refresh = True, functools.partial(self._method.settings.refresh, error)
         return True
 
     def _unsent(self) -> None:
@@ -283,6 +308,7 @@ class CallDecisions:
             self._method.latencies.add(now - attempt.started)
         self._note_budget()
         if step is HedgeStep.FINISH:
+            self.final = True
             return None
         due = hedge.due_in(now)
         return due if due is not None and hedge.take() else None

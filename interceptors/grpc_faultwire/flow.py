@@ -11,21 +11,31 @@ import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.errors import Cancelled, Origin, StatusError, Unknown
+from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.records import OK, Attempt, CallInfo, Event, How, Outcome
-
-if TYPE_CHECKING:
-    from grpc_faultwire.policies.verdict import Verdict
 
 ATTEMPTS_KEY = "faultwire-previous-attempts"
 """The metadata that tells a server how many attempts went before. gRPC's core strips its own key from a client's."""
 
 
-class Decisions(Protocol):
-    """What the policies decide about one call. Called under the flow's lock, so it needs none of its own."""
+class Decisions:
+    """What the policies decide about one call. Called under the flow's lock, unless it says otherwise.
+
+    This one lets every call be one attempt.
+
+    Attributes:
+        final: the attempt that was judged last ends the call, whatever others are out.
+        refresh: what to call before the next attempt, once, with the error that asked for it; None: nothing.
+        resume: makes the request that continues a response stream, from the first request and the last response.
+    """
+
+    final: bool = False
+    refresh: Callable[[], Any] | None = None
+    resume: Callable[[Any, Any], Any] | None = None
 
     def admit(self, attempt: Attempt, now: float) -> None:
         """Let an attempt pass: it may shorten ``attempt.timeout``, and leave a ``permit``.
@@ -43,12 +53,34 @@ class Decisions(Protocol):
     def finish(self) -> None:
         """Learn that the call is over: a retry that was decided will not be sent."""
 
+    def healthy(self, attempt: Attempt, now: float) -> None:
+        """Learn that part of the answer has come: a stream may last for hours before it ends."""
+
+    def hedge_in(self, now: float) -> float | None:  # noqa: ARG002  # for those that hedge
+        """Return the seconds until another attempt is due beside those in flight; None: none will be."""
+        return None
+
+    def take_hedge(self) -> bool:
+        """Whether the attempt that is due may be sent beside the others."""
+        return False
+
+    def covers(self, error: StatusError) -> bool:  # noqa: ARG002  # for those with fallbacks
+        """Whether there may be an answer in place of this error."""
+        return False
+
+    def fall_back(self, error: StatusError, request: Any, now: float) -> Any:  # noqa: ARG002  # for those with fallbacks
+        """Return the answer in place of an error, or UNANSWERED. Not under the lock: it runs users' functions."""
+        return UNANSWERED
+
+    def learn(self, request: Any, response: Any, now: float) -> None:
+        """Learn a good answer. Not under the lock."""
+
 
 class Policies(Protocol):
     """What the policies decide about a method."""
 
-    def begin(self, flow: Flow) -> Decisions:
-        """Return the decisions about a call that begins."""
+    def begin(self, flow: Flow) -> Decisions | None:
+        """Return the decisions about a call that begins; None: every attempt is the only one."""
         ...
 
 
@@ -69,10 +101,12 @@ class Plan:
         audience: the observers.
         policies: what decides about attempts. None: every call is one attempt.
         random: returns numbers in [0, 1), for jitter.
-        classifier: makes the verdict on an attempt's error (None: it succeeded), for policies.
+
+    Attributes:
+        timeout: seconds for a call whose caller gives none, as the policies say.
     """
 
-    __slots__ = ("audience", "call", "classifier", "clock", "policies", "random")
+    __slots__ = ("audience", "call", "clock", "policies", "random", "timeout")
 
     def __init__(
         self,
@@ -82,14 +116,13 @@ class Plan:
         audience: Audience,
         policies: Policies | None = None,
         random: Callable[[], float] | None = None,
-        classifier: Callable[[StatusError | None, CallInfo], Verdict] | None = None,
     ) -> None:
         self.call = call
         self.clock = clock
         self.audience = audience
         self.policies = policies
         self.random = random
-        self.classifier = classifier
+        self.timeout: float | None = getattr(policies, "timeout", None)
 
 
 class Flow:
@@ -102,7 +135,9 @@ class Flow:
     Attributes:
         attempts: so far, the newest last.
         committed: the caller has seen part of the answer, or the requests cannot be sent again.
+        credentials: metadata that were refreshed: they replace the caller's of the same keys.
         error: what the call ended with; None while it goes on, and after OK.
+        falling: what the call has failed with, if a fallback may answer: `fall_back` and `fallen` end it then.
         how: how it ended; None while it goes on.
         started: a reading of the plan's clock.
         timeout: seconds that the caller allowed for all of it.
@@ -115,10 +150,14 @@ class Flow:
         "_events",
         "_lock",
         "_open",
+        "_recovered",
+        "_refused",
         "_tokens",
         "attempts",
         "committed",
+        "credentials",
         "error",
+        "falling",
         "how",
         "plan",
         "started",
@@ -129,16 +168,21 @@ class Flow:
     def __init__(self, plan: Plan, timeout: float | None = None) -> None:
         self.plan = plan
         self.started = plan.clock()
+        timeout = plan.timeout if timeout is None else timeout
         self.timeout = timeout
         # A timeout that is no number fails here, as in grpc, and before anybody has heard of the call.
         self._deadline = None if timeout is None else self.started + timeout
         self.attempts: list[Attempt] = []
         self.committed = False
+        self.credentials: tuple[tuple[str, str | bytes], ...] = ()
         self.error: StatusError | None = None
+        self.falling: StatusError | None = None
         self.how: How | None = None
         self.told = False
         self._open: list[Attempt] = []
         self._events: list[Event] = []
+        self._recovered: StatusError | None = None
+        self._refused = False
         self._lock = threading.Lock()
         self._tokens = plan.audience.start(plan.call)
         self._decisions = plan.policies.begin(self) if plan.policies is not None else None
@@ -153,18 +197,24 @@ class Flow:
         Raises:
             StatusError: a policy refused the first attempt.
         """
+        return self._send(hedge=False)
+
+    def hedge(self) -> Attempt | None:
+        """Begin the attempt that is due beside those in flight; None if there is to be none."""
+        return self._send(hedge=True)
+
+    def hedge_in(self) -> float | None:
+        """Return the seconds until `hedge` is due; None: it will not be."""
+        with self._lock:
+            return None if self._decisions is None else self._decisions.hedge_in(self.plan.clock())
+
+    def _send(self, *, hedge: bool) -> Attempt | None:
         attempt = ended = None
         with self._lock:
-            if self.how is None:
-                attempt = self._next(self.plan.clock())
-                if attempt.number > 1 and attempt.timeout == 0 and not self._open:
-                    attempt, ended = None, self._end(self.attempts[-1].error, "done")
-                elif self._decisions is not None:
-                    try:
-                        self._decisions.admit(attempt, attempt.started)
-                    except StatusError as refusal:
-                        attempt, ended = None, self._refuse(refusal)
+            if self.how is None and self.falling is None and (not hedge or self._may_hedge()):
+                attempt, ended = self._admitted(self._next(self.plan.clock()))
                 if attempt is not None:
+                    attempt.hedge = hedge
                     self.attempts.append(attempt)
                     self._open.append(attempt)
         self._tell(ended)
@@ -197,8 +247,8 @@ class Flow:
                 delay, ended = None, self._end(None, "done")
             elif delay is not None:
                 attempt.delay = delay
-            elif not self._open:
-                ended = self._end(error, "done")
+            elif not self._open or (self._decisions is not None and self._decisions.final):
+                ended = self._fail(error)
         self.plan.audience.attempt_end(self._tokens, attempt)
         self._tell(ended)
         return delay
@@ -214,7 +264,51 @@ class Flow:
         with self._lock:
             waiting = self.how is None and bool(self.attempts) and self.attempts[-1].delay is not None
             self.committed = not waiting
+            if self._decisions is not None and self._open:
+                self._decisions.healthy(self._open[-1], self.plan.clock())
         return self.committed
+
+    @property
+    def resume(self) -> Callable[[Any, Any], Any] | None:
+        """What makes the request that continues a response stream; None: a stream is not continued."""
+        return None if self._decisions is None else self._decisions.resume
+
+    @property
+    def refresh(self) -> Callable[[], Any] | None:
+        """What to call before the next attempt; what it returns belongs into ``credentials``. None: nothing."""
+        return None if self._decisions is None else self._decisions.refresh
+
+    def fall_back(self, request: Any) -> Any:
+        """Return what is answered in place of ``falling``, or UNANSWERED; then say so to `fallen`.
+
+        Args:
+            request: of a unary request; None of a stream.
+        """
+        decisions, error = self._decisions, self.falling
+        if decisions is None or error is None:
+            return UNANSWERED
+        return decisions.fall_back(error, request, self.plan.clock())
+
+    def fallen(self, answer: Any) -> bool:
+        """End a call that was falling; True if this ended it.
+
+        Args:
+            answer: what its caller gets in place of the error; UNANSWERED: the error stands.
+        """
+        with self._lock:
+            if self.how is not None:
+                return False
+            error, self.falling = self.falling, None
+            if answer is not UNANSWERED:
+                self._recovered, error = error, None
+            ended = self._end(error, "refused" if self._refused and error is not None else "done")
+        self._tell(ended)
+        return True
+
+    def learn(self, request: Any, response: Any) -> None:
+        """Let fallbacks learn a good answer of a unary call."""
+        if self._decisions is not None:
+            self._decisions.learn(request, response, self.plan.clock())
 
     def close(self, error: StatusError | None, how: How) -> bool:
         """End the call from outside: it was cancelled or dropped, or it failed before there was a status.
@@ -265,12 +359,32 @@ class Flow:
             timeout = max(self._deadline - now, 0.0)
         return Attempt(number=len(self.attempts) + 1, started=now, timeout=timeout)
 
+    def _may_hedge(self) -> bool:
+        return self._decisions is not None and bool(self._open) and self._decisions.take_hedge()
+
+    def _admitted(self, attempt: Attempt) -> tuple[Attempt | None, Sequence[Attempt] | None]:
+        """Return the attempt if it may be sent, else what its refusal cut short."""
+        if attempt.number > 1 and attempt.timeout == 0 and not self._open:
+            return None, self._fail(self.attempts[-1].error)
+        if self._decisions is not None:
+            try:
+                self._decisions.admit(attempt, attempt.started)
+            except StatusError as refusal:
+                return None, self._refuse(refusal)
+        return attempt, None
+
     def _refuse(self, refusal: StatusError) -> Sequence[Attempt] | None:
         if self._open:
             return None
-        if not self.attempts:
-            return self._end(refusal, "refused")
-        return self._end(self.attempts[-1].error, "done")
+        self._refused = not self.attempts
+        return self._fail(refusal if self._refused else self.attempts[-1].error)
+
+    def _fail(self, error: StatusError | None) -> Sequence[Attempt] | None:
+        """End the call with an error, unless a fallback may answer."""
+        if error is not None and self._decisions is not None and self._decisions.covers(error):
+            self.falling = error
+            return None
+        return self._end(error, "refused" if self._refused else "done")
 
     def _end(self, error: StatusError | None, how: How) -> Sequence[Attempt]:
         """Set the end once, and return the attempts that it cut short."""
@@ -311,6 +425,7 @@ class Flow:
             seconds=self.plan.clock() - self.started,
             how=self.how or "done",
             attempts=tuple(self.attempts),
+            recovered=self._recovered,
         )
 
 

@@ -17,7 +17,7 @@ import pytest
 from grpc_faultwire import flow as flow_module
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.errors import Origin, StatusError, Unavailable
-from grpc_faultwire.flow import ATTEMPTS_KEY, Flow, Plan, cancelled, failed
+from grpc_faultwire.flow import ATTEMPTS_KEY, Decisions, Flow, Plan, cancelled, failed
 from grpc_faultwire.records import CallInfo, Event, Kind, Observer, Side
 from grpc_faultwire.testing import FakeClock
 
@@ -49,7 +49,7 @@ class Notes:
         self.notes.append(("end", token, outcome.code.name, outcome.how))
 
 
-class Scripted:
+class Scripted(Decisions):
     """Policies that answer from a script: what ``decide`` returns, and which attempts are refused."""
 
     def __init__(self, *delays: float | None, refuse: int = 0) -> None:

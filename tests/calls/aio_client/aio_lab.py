@@ -1,4 +1,4 @@
-"""A grpc.aio server that does what the metadata of a call say, and keeps what it saw; for a bare or a wrapped channel."""
+"""A grpc.aio server that does what the metadata of a call say and keeps what it saw, and a channel to it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import grpc.aio
 
 from grpc_faultwire.aio import client_interceptors, wrap_channel
 from grpc_faultwire.errors import StatusError
+from grpc_faultwire.flow import Decisions
 
 UU, US, SU, SS = "unary_unary", "unary_stream", "stream_unary", "stream_stream"
 KINDS = (UU, US, SU, SS)
@@ -292,7 +293,7 @@ class Scripted:
         return _Decisions(self, flow)
 
 
-class _Decisions:
+class _Decisions(Decisions):
     def __init__(self, script: Scripted, flow: Any) -> None:
         self._script = script
         self._flow = flow

@@ -16,7 +16,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from grpc_faultwire.flow import ATTEMPTS_KEY
+from grpc_faultwire.flow import ATTEMPTS_KEY, Decisions
 from grpc_faultwire.records import Attempt, CallInfo, Outcome
 from grpc_faultwire.sync import wrap_channel
 from grpc_faultwire.testing import serve
@@ -239,7 +239,7 @@ class Twice:
         return _Decisions(self, flow)
 
 
-class _Decisions:
+class _Decisions(Decisions):
     def __init__(self, policy: Twice, flow: Any) -> None:
         self.policy = policy
         self.flow = flow
