@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
@@ -95,7 +95,7 @@ class Call(grpc.aio.Call):
                 await running.turn()
             elif running.call is call and running.error is None and running.flow.commit():
                 return metadata
-        return running.error.initial_metadata()
+        return cast("grpc.aio.Metadata", running.error.initial_metadata())
 
     async def trailing_metadata(self) -> grpc.aio.Metadata:
         """Return what the server sent last; waits for the end."""
@@ -160,7 +160,8 @@ class _UnaryResponse(Call):
                 if (yield from running.after(call, raised).__await__()):
                     raise
             else:
-                running.raise_end(None)
+                if running.error is not None:
+                    running.raise_end(None)
                 return response
 
 
@@ -256,9 +257,11 @@ class Responses(AsyncGenerator[Any, None]):
     def __init__(self, call: Call) -> None:
         self._handle = call
         self._running = call._running
-        self._call = self._running.call
-        self._source: AsyncIterator[Any] | None = None if self._call is None else self._call.__aiter__()
+        self._call: Any = None
+        self._source: Any = None
         self._exhausted = False
+        if self._running.call is not None:
+            self._begin(self._running.call)
 
     def __aiter__(self) -> Responses:
         return self
@@ -276,15 +279,18 @@ class Responses(AsyncGenerator[Any, None]):
         """Return the next response."""
         return await self.__anext__()
 
-    async def athrow(self, *raised: Any) -> Any:
+    async def athrow(self, typ: Any, val: Any = None, tb: Any = None) -> Any:
         """Raise this; there are no responses afterwards."""
         self._exhausted = True
-        exception = raised[1] if len(raised) > 1 and raised[1] is not None else raised[0]
-        raise exception
+        raised = val if val is not None else typ
+        raise raised if tb is None else raised.with_traceback(tb)
+
+    def _begin(self, call: Any) -> None:
+        self._call, self._source = call, call.__aiter__()
 
     async def _advance(self, call: Any) -> Any:
-        if self._source is None or call is not self._call:
-            self._call, self._source = call, call.__aiter__()
+        if call is not self._call:
+            self._begin(call)
         return await self._source.__anext__()
 
 
@@ -307,6 +313,7 @@ async def _next(running: Running, ask: Callable[[Any], Any]) -> Any:
             continue
         finally:
             OWNER.reset(owner)
-        running.raise_end(None)
+        if running.error is not None:
+            running.raise_end(None)
         if running.received(call, response):
             return response

@@ -81,7 +81,7 @@ class Interceptor:
         if kind.request_streaming:
             # Another attempt would find the caller's iterator empty, and its server would answer as if that were all.
             running.flow.commit()
-            if method.plan.audience.counts_messages:
+            if method.counts:
                 request = _counted(request, running.flow)
         await running.open(request, details.metadata)
         return face(running)

@@ -18,22 +18,30 @@ class Method:
         plan: what is decided about them.
         loop: the channel's.
         backoffs: the channel's.
+
+    Attributes:
+        plan: the same, and so are the others.
+        activates: whether observers are to be activated.
+        counts: whether messages are to be counted.
+        streams_requests: whether the caller sends a stream.
+        streams_responses: whether the server does.
     """
 
-    __slots__ = ("_counts", "_loop", "backoffs", "plan")
+    __slots__ = ("activates", "backoffs", "counts", "loop", "plan", "streams_requests", "streams_responses")
 
     def __init__(self, plan: Plan, loop: asyncio.AbstractEventLoop, backoffs: Backoffs) -> None:
         self.plan = plan
+        self.loop = loop
         self.backoffs = backoffs
-        self._loop = loop
-        # The requests of a stream are counted where they are serialized.
-        self._counts = plan.audience.counts_messages and not plan.call.kind.request_streaming
+        self.activates = plan.audience.activates
+        self.counts = plan.audience.counts_messages
+        self.streams_requests = plan.call.kind.request_streaming
+        self.streams_responses = plan.call.kind.response_streaming
 
     @property
     def wants_bytes(self) -> bool:
         """Whether the requests of a stream are counted, or kept for another attempt."""
-        plan = self.plan
-        return plan.call.kind.request_streaming and (plan.audience.counts_messages or plan.policies is not None)
+        return self.streams_requests and (self.counts or self.plan.policies is not None)
 
     def begin(self, send: Send, request: Any, timeout: float | None, metadata: Any) -> Running:
         """Begin a call: its first attempt is on the wire, unless a policy refused it.
@@ -48,6 +56,7 @@ class Method:
     def prepare(self, running: type[R], send: Send, timeout: float | None) -> R:
         """Begin a call, of which nothing is on the wire yet."""
         flow = Flow(self.plan, timeout)
-        if self._counts:
+        if self.counts and not self.streams_requests:
+            # Those of a stream are counted where they are serialized.
             flow.message("sent")
-        return running(flow, send, self._loop, self.backoffs)
+        return running(flow, send, self)

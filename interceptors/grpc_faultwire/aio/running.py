@@ -17,8 +17,16 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from grpc_faultwire.aio.native import COLLECTED, LOCALLY_CANCELLED, at_once, failure, is_doubtful, is_local, is_usage
-from grpc_faultwire.aio.native import Waiting as _Waiting
+from grpc_faultwire.aio.listeners import MOMENT, Listeners
+from grpc_faultwire.aio.native import (
+    COLLECTED,
+    LOCALLY_CANCELLED,
+    at_once,
+    failure,
+    is_doubtful,
+    is_local,
+    is_usage,
+)
 from grpc_faultwire.aio.requests import Requests
 from grpc_faultwire.aio.serializers import OWNER
 from grpc_faultwire.errors import StatusError
@@ -27,10 +35,7 @@ from grpc_faultwire.records import Attempt, How
 from grpc_faultwire.status import decode, from_rpc_error
 
 if TYPE_CHECKING:
-    from grpc_faultwire.aio.calls import Call
-
-DOUBT = 0.02
-"""Seconds that the server's status is waited for after a write has failed. grpc forgets it in one case of some."""
+    from grpc_faultwire.aio.method import Method
 
 Backoffs = set["Running"]
 """The calls of a channel that wait to be sent again, so that closing the channel ends them."""
@@ -39,14 +44,13 @@ Send = Callable[[Any, float | None, Any], Any]
 """Puts an attempt on the wire: called with the request or requests, a timeout and metadata, it returns grpc's call."""
 
 
-class Running:
+class Running(Listeners):
     """One call, over as many attempts as it takes.
 
     Args:
         flow: what is decided.
         send: puts an attempt on the wire.
-        loop: the channel's.
-        backoffs: the channel's.
+        method: what is called.
 
     Attributes:
         flow: the same.
@@ -59,43 +63,34 @@ class Running:
     __slots__ = (
         "__weakref__",
         "_attempt",
-        "_backoffs",
-        "_callbacks",
         "_context",
-        "_face",
-        "_handle",
         "_metadata",
+        "_method",
         "_reference",
         "_request",
         "_send",
         "_timer",
-        "_waiters",
         "call",
         "ended",
         "error",
         "flow",
-        "loop",
         "requests",
     )
 
-    def __init__(self, flow: Flow, send: Send, loop: asyncio.AbstractEventLoop, backoffs: Backoffs) -> None:
+    def __init__(self, flow: Flow, send: Send, method: Method) -> None:
+        super().__init__(method.loop)
         self.flow = flow
-        self.loop = loop
         self.call: Any = None
         self.ended = False
         self.error: StatusError | None = None
         self.requests: Requests | None = None
         self._send: Send | None = send
-        self._backoffs = backoffs
+        self._method = method
         self._attempt: Attempt | None = None
         self._request: Any = None
         self._metadata: Any = None
         self._context = contextvars.copy_context()
         self._timer: Any = None
-        self._waiters: list[asyncio.Future[None]] = []
-        self._callbacks: list[Callable[[Any], None]] = []
-        self._face: type[Call] | None = None
-        self._handle: weakref.ref[Call] | None = None
         self._reference: weakref.ref[Running] = weakref.ref(self)
 
     # Attempts.
@@ -122,7 +117,7 @@ class Running:
     def first(self, request: Any, metadata: Any) -> Attempt | None:
         """Begin the first attempt; None if a policy refused it, and the call has ended."""
         self._metadata = metadata
-        if self.flow.retriable and self.flow.plan.call.kind.request_streaming:
+        if self.flow.retriable and self._method.streams_requests:
             self.requests = Requests(self, request, self._context)
         else:
             self._request = request
@@ -149,7 +144,7 @@ class Running:
         call.add_done_callback(self._on_done)
         if self.requests is not None:
             self.requests.restart()
-        self._wake()
+        self.wake()
 
     def lost(self, attempt: Attempt, error: StatusError) -> None:
         """Go on after an attempt that failed before it had a call object."""
@@ -167,13 +162,17 @@ class Running:
         if self._send is None:
             return
         self.own()
-        with self.flow.activate():
-            call = self._send(self._request, attempt.timeout, self.outgoing(attempt))
+        metadata = self.outgoing(attempt)
+        if self._method.activates:
+            with self.flow.activate():
+                call = self._send(self._request, attempt.timeout, metadata)
+        else:
+            call = self._send(self._request, attempt.timeout, metadata)
         self.adopt(attempt, call)
 
     def _again(self) -> None:
         self._timer = None
-        self._backoffs.discard(self)
+        self._method.backoffs.discard(self)
         attempt = self.flow.send()
         if attempt is None:
             self._conclude(self.flow.error)
@@ -186,9 +185,14 @@ class Running:
         if self.ended or call is not self.call:
             return
         try:
-            self._judge(call, at_once(failure(call)))
-        except _Waiting:
+            error = None if at_once(call.code()) is grpc.StatusCode.OK else at_once(failure(call))
+        except Exception:  # noqa: BLE001  # an interceptor's call that has to wait, or raises: failure() knows what to do
             self._timer = self.loop.create_task(self._judge_later(call))
+            return
+        if error is None:
+            self._succeed()
+        else:
+            self._judge(call, error)
 
     async def _judge_later(self, call: Any) -> None:
         self._judge(call, await failure(call))
@@ -205,24 +209,25 @@ class Running:
                 self._conclude(error)
         elif is_doubtful(error) and self._timer is None:
             # Not every grpcio calls back again when the status comes after all.
-            self._timer = self.loop.call_later(DOUBT, self._on_done, call)
+            self._timer = self.loop.call_later(MOMENT, self._on_done, call)
         else:
             self._fail(error)
 
     def _succeed(self) -> None:
         self.ended = True
-        if self.flow.plan.call.kind.response_streaming:
+        if self._method.streams_responses:
             self._settle()
         else:
             # The response is deserialized next, in this very step of the loop.
             self.loop.call_soon(self._settle)
         self._forget()
-        self._tell()
+        if self._waiters or self._callbacks:
+            self.tell()
 
     def _settle(self) -> None:
         if self._attempt is None or self.error is not None:
             return
-        if not self.flow.plan.call.kind.response_streaming:
+        if self._method.counts and not self._method.streams_responses:
             self.flow.message("received")
         self.flow.settle(self._attempt, None)
 
@@ -238,7 +243,7 @@ class Running:
             self._conclude(self.flow.error)
         elif delay is not None:
             self.call = None
-            self._backoffs.add(self)
+            self._method.backoffs.add(self)
             self._timer = self.loop.call_later(delay, self._again, context=self._context)
 
     def fault(self, exception: Exception, message: str) -> None:
@@ -288,7 +293,8 @@ class Running:
         if response is not grpc.aio.EOF:
             if not self.flow.committed and not self.ended:
                 self.flow.commit()
-            self.flow.message("received")
+            if self._method.counts:
+                self.flow.message("received")
         return True
 
     def sent(self, data: Any, *, again: bool) -> None:
@@ -302,49 +308,16 @@ class Running:
         self.ended, self.error = True, error
         if self._timer is not None:
             self._timer.cancel()
-            self._backoffs.discard(self)
+            self._method.backoffs.discard(self)
         if self.requests is not None:
             self.requests.stop()
         self._forget()
-        self._tell()
+        self.tell()
 
     def _forget(self) -> None:
         self._send = self._request = self._metadata = self._timer = None
 
     # Those who wait.
-
-    def _tell(self) -> None:
-        self._wake()
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback(self._handle_or_another())
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _handle_or_another(self) -> Any:
-        handle = self._handle() if self._handle is not None else None
-        return handle if handle is not None or self._face is None else self._face(self)
-
-    def call_back(self, callback: Callable[[Any], None], handle: Call) -> None:
-        """Call back with the handle, or another if that was dropped, once the call has ended."""
-        self._callbacks.append(callback)
-        self._face, self._handle = type(handle), weakref.ref(handle)
-
-    async def turn(self) -> None:
-        """Wait until the next attempt is on the wire or the call has ended."""
-        waiter: asyncio.Future[None] = self.loop.create_future()
-        self._waiters.append(waiter)
-        await waiter
-
-    async def linger(self) -> None:
-        """Wait a moment: a call that failed without initial metadata has empty ones just before its status."""
-        waiter: asyncio.Future[None] = self.loop.create_future()
-        self._waiters.append(waiter)
-        await asyncio.wait([waiter], timeout=DOUBT)
 
     async def next_call(self) -> Any:
         """Wait for another attempt, and return grpc's call object; cancels the RPC if the waiting task is cancelled.

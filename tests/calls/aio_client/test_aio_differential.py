@@ -5,9 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import aio_scenarios_cancelling
+import aio_scenarios_channels
+import aio_scenarios_endings
+import aio_scenarios_requests
+import aio_scenarios_responses
 import pytest
 from aio_lab import lab
 from aio_scenarios import SCENARIOS
+
+PLACES = (
+    aio_scenarios_cancelling,
+    aio_scenarios_channels,
+    aio_scenarios_endings,
+    aio_scenarios_requests,
+    aio_scenarios_responses,
+)
 
 
 async def observe(how: str, name: str) -> Any:
@@ -47,3 +60,4 @@ def test_wrapped_as_bare(name: str) -> None:
 def test_there_are_enough_scenarios() -> None:
     """The suite covers at least eighty scenarios."""
     assert len(SCENARIOS) >= 80
+    assert {scenario.__module__ for scenario, _ in SCENARIOS.values()} == {place.__name__ for place in PLACES}

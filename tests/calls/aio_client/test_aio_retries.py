@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import gc
 import logging
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from aio_lab import KINDS, SS, SU, US, UU, Lab, Scripted, consume, lab, outcome, status
+from aio_lab import KINDS, SS, SU, US, UU, Lab, Scripted, consume, lab, status
 
 from grpc_faultwire import errors
 from grpc_faultwire.aio import requests as replay
@@ -246,80 +245,6 @@ def test_iterator_that_raises_cancels(kind: str) -> None:
     asyncio.run(run())
 
 
-async def in_backoff(made: Lab, kind: str, **options: Any) -> Any:
-    call = made.call(kind, script(kind, ALWAYS), **options)
-    while call._running.call is not None:
-        await asyncio.sleep(0.001)
-    return call
-
-
-@kinds
-@pytest.mark.parametrize("way", ["cancel", "task", "close", "leave", "wait_for", "connection"])
-def test_ended_during_backoff(kind: str, way: str) -> None:
-    """Cancelling a call or closing its channel while it waits to be sent again ends it at once."""
-
-    async def run() -> None:
-        async with lab(policy=Scripted([30])) as made:
-            call = await in_backoff(made, kind)
-            seen: list[Any] = []
-            call.add_done_callback(lambda given: seen.append((given is call, given.done(), given.cancelled())))
-            assert (call.done(), call.cancelled()) == (False, False)
-            waiting = asyncio.ensure_future(call.wait_for_connection() if way == "connection" else consume(kind, call))
-            await asyncio.sleep(0)
-            if way == "cancel":
-                assert (call.cancel(), call.cancel()) == (True, False)
-            elif way == "close":
-                await made.channel.close()
-            elif way == "leave":
-                await made.channel.__aexit__(None, None, None)
-            elif way == "wait_for":
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(waiting, 0.01)
-            else:
-                waiting.cancel()
-            assert (await outcome(waiting))[1] == "CancelledError"
-            assert await status(call) == (
-                True,
-                True,
-                [*_returned(grpc.StatusCode.CANCELLED, "Locally cancelled by application!"), *_metadata(())],
-                "str",
-            )
-            assert seen == [(True, True, True)]
-            await settled(made)
-            assert made.ends.hows == ["cancelled"]
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize("kind", [US, SS])
-def test_stream_dropped_during_backoff(kind: str) -> None:
-    """A stream that nobody holds is not sent again."""
-
-    async def run() -> None:
-        async with lab(policy=Scripted([30])) as made:
-            call = await in_backoff(made, kind)
-            del call
-            gc.collect()
-            await asyncio.sleep(0.01)
-            assert made.ends.hows == ["abandoned"]
-            await settled(made)
-
-    asyncio.run(run())
-
-
-def test_unary_dropped_during_backoff_runs_on() -> None:
-    """A unary call that nobody holds is sent again."""
-
-    async def run() -> None:
-        async with lab(policy=Scripted([0.01, 0.01])) as made:
-            made.call(UU, TWICE)
-            await made.until("ok")
-            await settled(made)
-            assert made.ends.hows == ["done"]
-
-    asyncio.run(run())
-
-
 @pytest.mark.parametrize("how", ["wrapped", "official"])
 @pytest.mark.parametrize("kind", [UU, US])
 def test_context_and_metadata_of_retries(kind: str, how: str) -> None:
@@ -407,21 +332,6 @@ def test_refused_second_attempt(kind: str) -> None:
     asyncio.run(run())
 
 
-def test_channel_closed_under_a_retry() -> None:
-    """A bare channel that is closed behind our back ends a call that would be sent again."""
-
-    async def run() -> None:
-        async with lab(policy=Scripted([0.02])) as made:
-            call = await in_backoff(made, UU)
-            await made.channel._inner.close()
-            with pytest.raises(errors.Unknown, match="UsageError"):
-                await call
-            await settled(made)
-            assert made.ends.hows == ["failed"]
-
-    asyncio.run(run())
-
-
 def test_cancelled_by_the_server_is_judged() -> None:
     """CANCELLED from the server is an error that policies judge; a local cancellation is none."""
 
@@ -442,43 +352,6 @@ def test_cancelled_by_the_server_is_judged() -> None:
                 await call
             await settled(made)
             assert [len(end.attempts) for end in made.ends.outcomes] == [3, 1]
-
-    asyncio.run(run())
-
-
-def test_write_waits_out_a_backoff() -> None:
-    """A write during the wait between attempts goes to the next attempt."""
-
-    async def run() -> None:
-        async with lab(policy=Scripted([0.05])) as made:
-            call = made.call(SU, "read:1 fail:UNAVAILABLEx1 drain", requests=None)
-            await call.write(b"a")
-            while call._running.call is not None:
-                await asyncio.sleep(0.001)
-            await call.write(b"b")
-            await call.done_writing()
-            await call.done_writing()
-            assert await call == b"2 requests"
-
-    asyncio.run(run())
-
-
-def test_write_is_cancelled_in_a_backoff() -> None:
-    """Cancelling a task that writes during the wait between attempts cancels the call, as a write does in grpc."""
-
-    async def run() -> None:
-        async with lab(policy=Scripted([30])) as made:
-            call = made.call(SU, "read:1 fail:UNAVAILABLEx1 drain", requests=None)
-            await call.write(b"a")
-            while call._running.call is not None:
-                await asyncio.sleep(0.001)
-            writing = asyncio.ensure_future(call.write(b"b"))
-            await asyncio.sleep(0)
-            writing.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await writing
-            assert (call.done(), call.cancelled()) == (True, True)
-            await settled(made)
 
     asyncio.run(run())
 

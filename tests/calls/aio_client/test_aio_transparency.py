@@ -35,7 +35,7 @@ def _in(cls: type) -> set[str]:
 
 
 PAIRS: list[Any] = [pytest.param(_channel.Channel, channel.Channel, id="channel")]
-for kind, face in FACES.items():
+for face in FACES.values():
     for module, suffix in ((multicallables, "MultiCallable"), (calls, "Call")):
         theirs = getattr(_channel if suffix == "MultiCallable" else _call, face + suffix)
         abstract = getattr(grpc.aio, face + suffix)
@@ -121,7 +121,7 @@ def test_the_rest_is_passed_on() -> None:
 
 def test_sync_channels_are_refused() -> None:
     """A channel of the other world is refused with a word on where to go."""
-    with grpc.insecure_channel("127.0.0.1:1") as other, pytest.raises(TypeError, match="sync.wrap_channel"):
+    with grpc.insecure_channel("127.0.0.1:1") as other, pytest.raises(TypeError, match=r"sync\.wrap_channel"):
         channel.wrap_channel(other)  # type: ignore[arg-type]  # that is the point
 
 
