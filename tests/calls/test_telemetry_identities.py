@@ -1,0 +1,173 @@
+"""Accounting identities: whatever callers do, and however many at once, the counts agree with each other."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+from conftest import SHAPES, World
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from telemetry_lab import Telemetry
+
+from faultwire.testing.v1 import scripted_pb2 as pb
+from faultwire.testing.v1 import scripted_pb2_grpc
+from grpc_faultwire import Internal, InvalidArgument, NotFound, Unavailable, sync
+from grpc_faultwire.config import ClientPolicy
+from grpc_faultwire.decisions import Enforcement
+from grpc_faultwire.observers.names import GO_CODES
+from grpc_faultwire.policies import BreakerPolicy, RetryPolicy
+
+ERRORS = {
+    "ok": None,
+    "not_found": NotFound,
+    "invalid": InvalidArgument,
+    "internal": Internal,
+    "unavailable": Unavailable,
+}
+POLICY = ClientPolicy(
+    retry=RetryPolicy(
+        max_attempts=3, initial_backoff=0.001, max_backoff=0.002, retryable_codes=frozenset({"UNAVAILABLE"})
+    ),
+    breaker=BreakerPolicy(minimum_calls=10, open_duration=0.01, max_open_duration=0.02),
+)
+WAYS = ("wait", "future", "drop", "cancel", "deadline", "unknown")
+
+
+def step(name: str) -> Any:
+    def run(context: Any) -> None:
+        error = ERRORS[name]
+        if error is not None:
+            raise error("x")
+
+    return run
+
+
+class Callers:
+    """Make calls in many ways, and count what came back."""
+
+    def __init__(self, channel: Any) -> None:
+        self.stub = scripted_pb2_grpc.ScriptedStub(channel)
+        self.unknown = channel.unary_unary("/nowhere.v1.Nothing/None", lambda _: b"", lambda _: None)
+        self.made = 0
+        self.codes: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def make(self, shape: str, name: str, way: str) -> None:
+        code = None
+        try:
+            self._make(shape, name, way)
+            code = grpc.StatusCode.OK
+        except grpc.FutureCancelledError:
+            code = grpc.StatusCode.CANCELLED
+        except grpc.RpcError as error:
+            code = error.code()
+        with self._lock:
+            self.made += 1
+            if way != "drop":
+                self.codes[code.name] += 1
+
+    def _make(self, shape: str, name: str, way: str) -> None:
+        if way == "unknown":
+            self.unknown(None, timeout=5)
+            return
+        request = pb.Request(step=name, count=2)
+        argument = iter([request]) if shape.startswith("Stream") else request
+        method = getattr(self.stub, shape)
+        timeout = 1e-6 if way == "deadline" else 5
+        if shape.endswith("Stream"):
+            running = method(argument, timeout=timeout)
+            if way == "cancel":
+                running.cancel()
+            if way != "drop":
+                list(running)
+        elif way in ("wait", "deadline"):
+            method(argument, timeout=timeout)
+        else:
+            running = method.future(argument, timeout=timeout)
+            if way == "cancel":
+                running.cancel()
+            if way != "drop":
+                running.result()
+
+
+CALLS = st.lists(
+    st.tuples(st.sampled_from(SHAPES), st.sampled_from(sorted(ERRORS)), st.sampled_from(WAYS)), min_size=1, max_size=30
+)
+
+
+class House:
+    """A server and a channel with policies, observed; what they counted must agree."""
+
+    def __init__(self, world: World) -> None:
+        self.telemetry = Telemetry(tracing="off")
+        ours = world.interceptor(observers=[*self.telemetry.observers, world.recorder])
+        address = world.serve({name: step(name) for name in ERRORS}, ours)
+        channel = world.channel(address)
+        self.channel = sync.wrap_channel(channel, Enforcement(POLICY), observers=self.telemetry.observers)
+        self.callers = Callers(self.channel)
+
+    def run(self, calls: list[tuple[str, str, str]], threads: int = 8) -> None:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda one: self.callers.make(*one), calls))
+        self.settle()
+        self.check()
+
+    def settle(self) -> None:
+        """Wait until nothing is in flight on either side."""
+        changed = threading.Event()
+        for _ in range(500):
+            if not self.total("grpc_client_in_flight") and not self.total("grpc_server_in_flight"):
+                return
+            changed.wait(0.01)
+        raise AssertionError("calls stay in flight")
+
+    def total(self, name: str, **labels: str) -> float:
+        return self.telemetry.total(name, **labels)
+
+    def check(self) -> None:
+        for side in ("server", "client"):
+            started, handled = self.total(f"grpc_{side}_started_total"), self.total(f"grpc_{side}_handled_total")
+            ok = self.total(f"grpc_{side}_handled_total", grpc_code="OK")
+            assert started == handled, side
+            assert self.total(f"grpc_{side}_errors_total") == handled - ok, side
+            assert self.total(f"grpc_{side}_handling_seconds_count") == handled, side
+        callers = self.callers
+        assert self.total("grpc_client_started_total") == callers.made
+        first = self.total("grpc_client_attempts_total", attempt="first")
+        rejected = self.total("grpc_client_errors_total", reason="CIRCUIT_OPEN")
+        assert first + rejected == callers.made
+        assert self.total("grpc_client_attempts_total") == first + self.total(
+            "grpc_client_attempts_total", attempt="retry"
+        )
+        for name, count in callers.codes.items():
+            assert self.total("grpc_client_handled_total", grpc_code=GO_CODES[name]) >= count, name
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls=CALLS)
+def test_counts_agree(world: World, calls: list[tuple[str, str, str]]) -> None:
+    """Any mix of calls, eight at a time: started = handled, errors = handled - OK, attempts = sent + retries."""
+    house = world.__dict__.setdefault("house", None) or House(world)
+    world.__dict__["house"] = house
+    house.run(calls)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_soak(world: World) -> None:
+    """Five thousand calls of every kind, thirty-two at a time, keep the same identities."""
+    import random
+
+    dice = random.Random(20260823)
+    house = House(world)
+    for _ in range(10):
+        calls = [(dice.choice(SHAPES), dice.choice(sorted(ERRORS)), dice.choice(WAYS)) for _ in range(500)]
+        house.run(calls, threads=32)
+    with contextlib.suppress(grpc.RpcError):
+        house.callers.make("UnaryUnary", "ok", "wait")
