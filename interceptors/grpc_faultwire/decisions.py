@@ -12,8 +12,8 @@ from grpc_faultwire.category import RetryScope
 from grpc_faultwire.config import ClientPolicy, call_options
 from grpc_faultwire.errors import Origin, StatusError, Unauthenticated, Unavailable
 from grpc_faultwire.fallback import UNANSWERED, Failed
-from grpc_faultwire.flow import Decisions, Flow, PolicySource
 from grpc_faultwire.observers import names
+from grpc_faultwire.plan import Decisions, Noting, PolicySource
 from grpc_faultwire.policies import (
     OK,
     Breaker,
@@ -94,7 +94,7 @@ class MethodPolicies:
             state.latencies((call.target, call.full_method)) if self.hedge is not None else None
         )
 
-    def begin(self, flow: Flow) -> CallDecisions | None:
+    def begin(self, flow: Noting) -> CallDecisions | None:
         """Return the decisions about a call that begins; None if the call wants none."""
         options = call_options()
         if not options.policy:
@@ -129,7 +129,7 @@ class CallDecisions(Decisions):
         "refresh",
     )
 
-    def __init__(self, method: MethodPolicies, flow: Flow, idempotent: bool) -> None:  # noqa: FBT001  # internal
+    def __init__(self, method: MethodPolicies, flow: Noting, idempotent: bool) -> None:  # noqa: FBT001  # internal
         self._method = method
         self.flow = flow
         self._idempotent = idempotent

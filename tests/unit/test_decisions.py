@@ -25,7 +25,8 @@ from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy, calling
 from grpc_faultwire.decisions import Enforcement
 from grpc_faultwire.errors import DeadlineExceeded
-from grpc_faultwire.flow import Flow, Plan
+from grpc_faultwire.flow import Flow
+from grpc_faultwire.plan import Plan
 from grpc_faultwire.policies import BreakerMode, BreakerPolicy, BreakerState, BudgetPolicy, RetryPolicy
 from grpc_faultwire.records import CallInfo
 from grpc_faultwire.state import PolicyState

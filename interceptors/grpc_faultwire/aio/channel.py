@@ -23,8 +23,12 @@ from grpc_faultwire.aio.native import LOCALLY_CANCELLED
 from grpc_faultwire.aio.running import Backoffs
 from grpc_faultwire.aio.serializers import Serializer, deserializing, serializing
 from grpc_faultwire.audience import Audience
-from grpc_faultwire.flow import Plan, PolicySource, cancelled
+from grpc_faultwire.config import ClientPolicy
+from grpc_faultwire.decisions import source_of
+from grpc_faultwire.flow import cancelled
+from grpc_faultwire.plan import Plan, PolicySource
 from grpc_faultwire.records import CallInfo, Kind, Side
+from grpc_faultwire.state import PolicyState
 
 MAX_METHODS = 1000
 """Methods that are remembered; programs that call by made-up names start anew then."""
@@ -32,9 +36,10 @@ MAX_METHODS = 1000
 
 def wrap_channel(
     channel: grpc.aio.Channel,
-    policy: PolicySource | None = None,
+    policy: ClientPolicy | PolicySource | None = None,
     *,
     observers: Iterable[Any] = (),
+    state: PolicyState | None = None,
     target: str | None = None,
     clock: Callable[[], float] = time.monotonic,
     random: Callable[[], float] = random_numbers.random,
@@ -47,19 +52,25 @@ def wrap_channel(
 
     Args:
         channel: a channel; it is closed with the result.
-        policy: what decides about retries and the like. None: every call is one attempt.
+        policy: what is done about failures: a `ClientPolicy`. None: errors are decoded, calls observed, nothing else.
         observers: see `Observer`; told of every call, in this order.
+        state: budgets and circuit breakers to share with other channels. None: the channel has its own.
         target: what observers and policies call the target. None: what the channel was made for, if it tells.
         clock: returns seconds that never go back.
         random: returns numbers in [0, 1), for jitter.
 
     Raises:
+        ValueError: a state without a `ClientPolicy`.
         TypeError: it is no grpc.aio channel; `grpc_faultwire.sync.wrap_channel` wraps the other kind.
     """
     if isinstance(channel, grpc.Channel):
         raise TypeError(f"{type(channel).__name__} is a sync channel: use grpc_faultwire.sync.wrap_channel")
     methods = Methods(
-        policy, audience=Audience(observers), target=target or target_of(channel), clock=clock, random=random
+        source_of(policy, state),
+        audience=Audience(observers),
+        target=target or target_of(channel),
+        clock=clock,
+        random=random,
     )
     return Channel(channel, methods)
 

@@ -15,17 +15,22 @@ from grpc_faultwire.aio.channel import Methods
 from grpc_faultwire.aio.native import LOCALLY_CANCELLED
 from grpc_faultwire.aio.running import Running
 from grpc_faultwire.audience import Audience
-from grpc_faultwire.flow import Flow, PolicySource, cancelled, failed
+from grpc_faultwire.config import ClientPolicy
+from grpc_faultwire.decisions import source_of
+from grpc_faultwire.flow import Flow, cancelled, failed
+from grpc_faultwire.plan import PolicySource
 from grpc_faultwire.records import Attempt, Kind
+from grpc_faultwire.state import PolicyState
 from grpc_faultwire.status import from_rpc_error
 
 C = TypeVar("C", bound=Call)
 
 
 def client_interceptors(
-    policy: PolicySource | None = None,
+    policy: ClientPolicy | PolicySource | None = None,
     *,
     observers: Iterable[Any] = (),
+    state: PolicyState | None = None,
     target: str = "",
     clock: Callable[[], float] = time.monotonic,
     random: Callable[[], float] = random_numbers.random,
@@ -45,6 +50,7 @@ def client_interceptors(
     Args:
         policy: as for `wrap_channel`.
         observers: as for `wrap_channel`.
+        state: as for `wrap_channel`.
         target: what observers and policies call the target; grpc does not tell interceptors.
         clock: as for `wrap_channel`.
         random: as for `wrap_channel`.
@@ -52,7 +58,7 @@ def client_interceptors(
     Returns:
         Four interceptors, one for each kind of call: grpc.aio takes an object for its first kind only.
     """
-    methods = Methods(policy, audience=Audience(observers), target=target, clock=clock, random=random)
+    methods = Methods(source_of(policy, state), audience=Audience(observers), target=target, clock=clock, random=random)
     return [
         UnaryUnaryInterceptor(methods),
         UnaryStreamInterceptor(methods),

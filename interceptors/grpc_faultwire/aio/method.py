@@ -6,7 +6,8 @@ import asyncio
 from typing import Any, TypeVar
 
 from grpc_faultwire.aio.running import Backoffs, Running, Send
-from grpc_faultwire.flow import Flow, Plan
+from grpc_faultwire.flow import Flow
+from grpc_faultwire.plan import Plan
 
 R = TypeVar("R", bound=Running)
 

@@ -12,8 +12,11 @@ import grpc
 import grpc.aio
 
 from grpc_faultwire.audience import Audience
-from grpc_faultwire.flow import Plan, PolicySource
+from grpc_faultwire.config import ClientPolicy
+from grpc_faultwire.decisions import source_of
+from grpc_faultwire.plan import Plan, PolicySource
 from grpc_faultwire.records import CallInfo, Kind, Side
+from grpc_faultwire.state import PolicyState
 from grpc_faultwire.sync.method import Method
 from grpc_faultwire.sync.multicallables import (
     StreamStreamMultiCallable,
@@ -30,9 +33,10 @@ MAX_METHODS = 1000
 
 def wrap_channel(
     channel: grpc.Channel,
-    policy: PolicySource | None = None,
+    policy: ClientPolicy | PolicySource | None = None,
     *,
     observers: Iterable[Any] = (),
+    state: PolicyState | None = None,
     target: str | None = None,
     clock: Callable[[], float] = time.monotonic,
     random: Callable[[], float] = random_numbers.random,
@@ -44,19 +48,25 @@ def wrap_channel(
 
     Args:
         channel: a channel; it is closed with the result.
-        policy: what decides about retries and the like. None: every call is one attempt.
+        policy: what is done about failures: a `ClientPolicy`. None: errors are decoded, calls observed, nothing else.
         observers: see `Observer`; told of every call, in this order.
+        state: budgets and circuit breakers to share with other channels. None: the channel has its own.
         target: what observers and policies call the target. None: what the channel was made for, if it tells.
         clock: returns seconds that never go back.
         random: returns numbers in [0, 1), for jitter.
 
     Raises:
+        ValueError: a state without a `ClientPolicy`.
         TypeError: it is a grpc.aio channel, which `grpc_faultwire.aio.wrap_channel` wraps.
     """
     if isinstance(channel, grpc.aio.Channel):
         raise TypeError(f"{type(channel).__name__} is a grpc.aio channel: use grpc_faultwire.aio.wrap_channel")
     methods = Methods(
-        policy, audience=Audience(observers), target=target or target_of(channel), clock=clock, random=random
+        source_of(policy, state),
+        audience=Audience(observers),
+        target=target or target_of(channel),
+        clock=clock,
+        random=random,
     )
     return Channel(channel, methods)
 

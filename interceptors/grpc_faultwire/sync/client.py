@@ -11,15 +11,19 @@ from typing import Any
 import grpc
 
 from grpc_faultwire.audience import Audience
-from grpc_faultwire.flow import PolicySource
+from grpc_faultwire.config import ClientPolicy
+from grpc_faultwire.decisions import source_of
+from grpc_faultwire.plan import PolicySource
 from grpc_faultwire.records import Kind
+from grpc_faultwire.state import PolicyState
 from grpc_faultwire.sync.channel import Methods
 
 
 def client_interceptors(
-    policy: PolicySource | None = None,
+    policy: ClientPolicy | PolicySource | None = None,
     *,
     observers: Iterable[Any] = (),
+    state: PolicyState | None = None,
     target: str = "",
     clock: Callable[[], float] = time.monotonic,
     random: Callable[[], float] = random_numbers.random,
@@ -36,6 +40,7 @@ def client_interceptors(
     Args:
         policy: as for `wrap_channel`.
         observers: as for `wrap_channel`.
+        state: as for `wrap_channel`.
         target: what observers and policies call the target; grpc does not tell interceptors.
         clock: as for `wrap_channel`.
         random: as for `wrap_channel`.
@@ -43,7 +48,11 @@ def client_interceptors(
     Returns:
         One interceptor, which serves all kinds of calls.
     """
-    return [ClientInterceptor(Methods(policy, audience=Audience(observers), target=target, clock=clock, random=random))]
+    return [
+        ClientInterceptor(
+            Methods(source_of(policy, state), audience=Audience(observers), target=target, clock=clock, random=random)
+        )
+    ]
 
 
 _Details = namedtuple(  # noqa: PYI024  # grpc's interface has no such class to give types to

@@ -9,7 +9,8 @@ from typing import Any
 import grpc
 
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.flow import Flow, Plan, failed
+from grpc_faultwire.flow import Flow, failed
+from grpc_faultwire.plan import Plan
 from grpc_faultwire.records import Attempt
 from grpc_faultwire.status import from_rpc_error
 from grpc_faultwire.sync.calls import Call

@@ -13,7 +13,7 @@ import grpc.aio
 
 from grpc_faultwire.aio import client_interceptors, wrap_channel
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.flow import Decisions
+from grpc_faultwire.plan import Decisions
 
 UU, US, SU, SS = "unary_unary", "unary_stream", "stream_unary", "stream_stream"
 KINDS = (UU, US, SU, SS)

@@ -16,7 +16,8 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from grpc_faultwire.flow import ATTEMPTS_KEY, Decisions
+from grpc_faultwire.flow import ATTEMPTS_KEY
+from grpc_faultwire.plan import Decisions
 from grpc_faultwire.records import Attempt, CallInfo, Outcome
 from grpc_faultwire.sync import wrap_channel
 from grpc_faultwire.testing import serve

@@ -1,0 +1,130 @@
+"""What is decided before a call begins: the plan of its method, and what the policies may be asked.
+
+The protocols stand here, below the flow that asks and the policies that answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from grpc_faultwire.audience import Audience
+from grpc_faultwire.errors import StatusError
+from grpc_faultwire.fallback import UNANSWERED
+from grpc_faultwire.records import Attempt, CallInfo, Event
+
+
+class Noting(Protocol):
+    """What decisions need of a flow."""
+
+    plan: Plan
+    attempts: list[Attempt]
+    committed: bool
+    started: float
+    timeout: float | None
+
+    def note(self, event: Event) -> None:
+        """Keep an event for the observers."""
+
+
+class Decisions:
+    """What the policies decide about one call. Called under the flow's lock, unless it says otherwise.
+
+    This one lets every call be one attempt.
+
+    Attributes:
+        final: the attempt that was judged last ends the call, whatever others are out.
+        refresh: what to call before the next attempt, once, with the error that asked for it; None: nothing.
+        resume: makes the request that continues a response stream, from the first request and the last response.
+    """
+
+    final: bool = False
+    refresh: Callable[[], Any] | None = None
+    resume: Callable[[Any, Any], Any] | None = None
+
+    def admit(self, attempt: Attempt, now: float) -> None:
+        """Let an attempt pass: it may shorten ``attempt.timeout``, and leave a ``permit``.
+
+        Raises:
+            StatusError: the attempt is refused, and nothing must be sent.
+        """
+
+    def decide(self, attempt: Attempt, now: float) -> float | None:
+        """Judge an attempt that has ended, OK or not: record its permit, and return the delay before the next one."""
+
+    def release(self, attempt: Attempt, now: float) -> None:
+        """Give back the permit of an attempt whose end tells nothing: it was cancelled, or lost to another."""
+
+    def finish(self) -> None:
+        """Learn that the call is over: a retry that was decided will not be sent."""
+
+    def healthy(self, attempt: Attempt, now: float) -> None:
+        """Learn that part of the answer has come: a stream may last for hours before it ends."""
+
+    def hedge_in(self, now: float) -> float | None:  # noqa: ARG002  # for those that hedge
+        """Return the seconds until another attempt is due beside those in flight; None: none will be."""
+        return None
+
+    def take_hedge(self) -> bool:
+        """Whether the attempt that is due may be sent beside the others."""
+        return False
+
+    def covers(self, error: StatusError) -> bool:  # noqa: ARG002  # for those with fallbacks
+        """Whether there may be an answer in place of this error."""
+        return False
+
+    def fall_back(self, error: StatusError, request: Any, now: float) -> Any:  # noqa: ARG002  # for those with fallbacks
+        """Return the answer in place of an error, or UNANSWERED. Not under the lock: it runs users' functions."""
+        return UNANSWERED
+
+    def learn(self, request: Any, response: Any, now: float) -> None:
+        """Learn a good answer. Not under the lock."""
+
+
+class Policies(Protocol):
+    """What the policies decide about a method."""
+
+    def begin(self, flow: Noting) -> Decisions | None:
+        """Return the decisions about a call that begins; None: every attempt is the only one."""
+        ...
+
+
+class PolicySource(Protocol):
+    """What the policies of a channel are taken from."""
+
+    def for_method(self, call: CallInfo) -> Policies | None:
+        """Return what decides about this method; None: nothing does, and every call is one attempt."""
+        ...
+
+
+class Plan:
+    """What all calls of a method have in common: one for each multi-callable.
+
+    Args:
+        call: what is called.
+        clock: returns seconds that never go back, such as `time.monotonic`.
+        audience: the observers.
+        policies: what decides about attempts. None: every call is one attempt.
+        random: returns numbers in [0, 1), for jitter.
+
+    Attributes:
+        timeout: seconds for a call whose caller gives none, as the policies say.
+    """
+
+    __slots__ = ("audience", "call", "clock", "policies", "random", "timeout")
+
+    def __init__(
+        self,
+        call: CallInfo,
+        *,
+        clock: Callable[[], float],
+        audience: Audience,
+        policies: Policies | None = None,
+        random: Callable[[], float] | None = None,
+    ) -> None:
+        self.call = call
+        self.clock = clock
+        self.audience = audience
+        self.policies = policies
+        self.random = random
+        self.timeout: float | None = getattr(policies, "timeout", None)
