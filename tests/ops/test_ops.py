@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,19 @@ def promtool(*arguments: str) -> None:
 def test_rules_are_valid() -> None:
     """Prometheus accepts the rules."""
     promtool("check", "rules", "rules.yml", "alerts.yml")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_an_alert_at_work() -> None:
+    """A real Prometheus scrapes a server under load; an alert fires and resolves; the counts are those of the callers."""
+    if shutil.which("prometheus") is None:
+        pytest.skip("prometheus is not installed (Debian's package of that name has it): no alert was seen to fire")
+    program = OPS.parent / "scripts" / "show_alert.py"
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in ("GrpcErrorBudgetBurnsFast fires", "is over", "query results equal what the callers counted"):
+        assert line in done.stdout
 
 
 def test_rules_do_what_they_say() -> None:
