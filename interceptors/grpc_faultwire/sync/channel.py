@@ -17,6 +17,7 @@ from grpc_faultwire.decisions import source_of
 from grpc_faultwire.plan import Plan, PolicySource
 from grpc_faultwire.records import CallInfo, Kind, Side
 from grpc_faultwire.state import PolicyState
+from grpc_faultwire.sync.backoffs import Backoffs
 from grpc_faultwire.sync.method import Method
 from grpc_faultwire.sync.multicallables import (
     StreamStreamMultiCallable,
@@ -25,7 +26,6 @@ from grpc_faultwire.sync.multicallables import (
     UnaryUnaryMultiCallable,
 )
 from grpc_faultwire.sync.requests import keeping
-from grpc_faultwire.sync.running import Backoffs
 
 MAX_METHODS = 1000
 """Methods that are remembered; programs that call by made-up names start anew then."""

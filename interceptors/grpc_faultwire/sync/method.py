@@ -13,10 +13,11 @@ from grpc_faultwire.flow import Flow, failed
 from grpc_faultwire.plan import Plan
 from grpc_faultwire.records import Attempt
 from grpc_faultwire.status import from_rpc_error
+from grpc_faultwire.sync.backoffs import Backoffs, closed_channel
 from grpc_faultwire.sync.calls import Call
 from grpc_faultwire.sync.native import refused
 from grpc_faultwire.sync.requests import Counted, Requests
-from grpc_faultwire.sync.running import Backoffs, Running, closed_channel
+from grpc_faultwire.sync.running import Running
 
 Send = Callable[..., Any]
 """grpc's own multi-callable, or its ``with_call`` or ``future``."""

@@ -20,6 +20,7 @@ from grpc_faultwire.errors import StatusError
 from grpc_faultwire.flow import Flow, cancelled, failed
 from grpc_faultwire.records import Attempt, How
 from grpc_faultwire.status import from_rpc_error
+from grpc_faultwire.sync.backoffs import Backoffs, closed_channel
 from grpc_faultwire.sync.native import as_call, caused, failure, raised_by, refused, reports_its_end
 from grpc_faultwire.sync.timer import TIMER, Alarm
 
@@ -30,40 +31,6 @@ ENDED = object()
 
 Start = Callable[[Attempt], Any]
 """Puts an attempt on the wire, and returns grpc's call object."""
-
-
-class Backoffs:
-    """The calls of a channel that wait to be sent again, so that closing the channel ends them."""
-
-    def __init__(self) -> None:
-        self.closed = threading.Event()
-        self._lock = threading.Lock()
-        self._waiting: set[Running] = set()
-
-    def add(self, running: Running) -> bool:
-        """Take a call in; False if the channel is closed."""
-        with self._lock:
-            if not self.closed.is_set():
-                self._waiting.add(running)
-            return not self.closed.is_set()
-
-    def discard(self, running: Running) -> None:
-        """Forget a call that waits no longer."""
-        with self._lock:
-            self._waiting.discard(running)
-
-    def close(self) -> None:
-        """End all that wait, and wake the threads that wait for themselves."""
-        with self._lock:
-            self.closed.set()
-            waiting, self._waiting = self._waiting, set()
-        for running in waiting:
-            running.end(closed_channel(), "done")
-
-
-def closed_channel() -> StatusError:
-    """Make the error with which grpc ends the calls of a channel that is closed."""
-    return cancelled("Channel closed!", ())
 
 
 class Running:
