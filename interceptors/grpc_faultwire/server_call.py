@@ -40,6 +40,9 @@ from grpc_faultwire.truncation import BUDGET, TRANSPORT, Trailer
 
 logger = logging.getLogger("grpc_faultwire.server")
 
+DEADLINE_TOLERANCE = 0.01
+"""Seconds before a caller's deadline from which the end of a call within counts as its doing."""
+
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -143,9 +146,15 @@ class ServerCall:
 
     @property
     def expired(self) -> bool:
-        """Whether the caller's deadline has passed."""
+        """Whether the caller's deadline has passed, or is as good as passed.
+
+        A deadline that a handler hands on to the calls it makes ends with its own, give or take some milliseconds.
+        """
+        return self._expires_within(DEADLINE_TOLERANCE)
+
+    def _expires_within(self, seconds: float) -> bool:
         remaining = self.remaining()
-        return remaining is not None and remaining <= 0
+        return remaining is not None and remaining <= seconds
 
     @property
     def cancelled(self) -> bool:
@@ -284,7 +293,7 @@ class ServerCall:
         return self._answer(Internal(MASKED), failure)
 
     def _gone(self) -> StatusError | None:
-        if self.expired:
+        if self._expires_within(0):
             return DeadlineExceeded("The deadline expired.")
         return Cancelled("The caller cancelled the call.") if self.cancelled else None
 

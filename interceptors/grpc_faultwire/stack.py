@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import Any
+
+import grpc
 
 MAX_FRAMES = 50
 """How many frames of one exception are named: the innermost ones."""
@@ -36,6 +39,8 @@ def chain(exception: BaseException) -> list[BaseException]:
     following: BaseException | None = exception
     while following is not None and len(found) < MAX_CHAIN and all(following is not one for one in found):
         found.append(following)
+        if isinstance(following, grpc.RpcError) and isinstance(following.__cause__, grpc.RpcError):
+            break  # grpc's own error of the same failure, in more words
         if following.__cause__ is not None or following.__suppress_context__:
             following = following.__cause__
         else:
@@ -47,12 +52,18 @@ def describe(exception: BaseException, depth: int = 0) -> str:
     """Return "Type: text" for an exception whose text may itself raise; of a group, its members too."""
     name = type(exception).__qualname__
     try:
-        text = str(exception)
+        text = _status(exception) if isinstance(exception, grpc.RpcError) else str(exception)
     except Exception:  # noqa: BLE001  # whatever a __str__ raises
         text = "(its text cannot be made)"
     if isinstance(exception, BaseExceptionGroup) and depth < MAX_CHAIN:
         text += " [" + "; ".join(describe(one, depth + 1) for one in exception.exceptions[:MAX_GROUP]) + "]"
     return f"{name}: {text}" if text else name
+
+
+def _status(error: Any) -> str:
+    """Return a status in one line, which the texts of grpc's own errors are not."""
+    code = getattr(error, "code", None)
+    return str(error) if code is None or "\n" not in str(error) else f"{code().name}: {error.details()}"
 
 
 def _relative(path: str) -> str:

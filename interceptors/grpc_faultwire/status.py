@@ -194,8 +194,12 @@ def _details(error: StatusError, redactor: Redactor, stack: Sequence[str]) -> li
     given = (redactor.detail(one) for one in error.error_details if not isinstance(one, _OWN_KINDS))
     # Any other DebugInfo would be a way round the exposure of stacks.
     kept = [one for one in given if one is not None and not isinstance(one, error_details_pb2.DebugInfo)]
-    if not any(isinstance(one, error_details_pb2.RequestInfo) for one in kept):
+    kinds = {type(one) for one in kept}
+    if error_details_pb2.RequestInfo not in kinds:
         kept.append(error_details_pb2.RequestInfo(request_id=error.error_id))
+    docs = error.declaration.docs_url if error.declaration is not None else ""
+    if docs and error_details_pb2.Help not in kinds:
+        kept.append(error_details_pb2.Help(links=[{"description": "About this error", "url": docs}]))
     if stack:
         kept.append(error_details_pb2.DebugInfo(stack_entries=stack))
     return kept

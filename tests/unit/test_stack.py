@@ -2,11 +2,13 @@
 
 import sys
 
+import grpc
+import grpc.aio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpc_faultwire import details, stack
+from grpc_faultwire import details, from_rpc_error, stack
 
 CANARY = "canary-7f3a"
 
@@ -133,3 +135,16 @@ def test_a_group_is_described_to_a_bound():
 def test_any_text_is_described(text):
     """No text of an exception stands in the way."""
     assert stack.describe(ValueError(text)).startswith("ValueError")
+
+
+def test_errors_of_grpc_are_described_in_one_line_and_once() -> None:
+    """What grpc's own error says is said already by the decoded one."""
+    grpc_error = grpc.aio.AioRpcError(
+        grpc.StatusCode.UNAVAILABLE, details="down", debug_error_string="UNAVAILABLE:down"
+    )
+    decoded = from_rpc_error(grpc_error)
+    assert stack.describe(grpc_error) == "AioRpcError: UNAVAILABLE: down"
+    assert stack.chain(decoded) == [decoded]
+    wrapper = ValueError("x")
+    wrapper.__cause__ = decoded
+    assert stack.chain(wrapper) == [wrapper, decoded]

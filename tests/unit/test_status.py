@@ -906,3 +906,16 @@ def test_values_of_wrappers_travel():
     got = arrived(sent(NotFound(error_details=[struct, wrappers_pb2.Int64Value(value=5)])))
     assert got.find(struct_pb2.Struct) == struct
     assert got.find(wrappers_pb2.Int64Value).value == 5
+
+
+def test_a_page_about_the_reason_travels_as_help() -> None:
+    """The catalogue's docs URL becomes a google.rpc.Help, unless the error brings its own."""
+    error = bookshop.BookNotFound(isbn="1")
+    settings_ = {"service": "s.S", "method": "M", "redactor": Redactor(), "now": 0.0}
+    reply = encode(error, **settings_)
+    found = decode(reply.code, reply.message, trailing_metadata=reply.trailers).find(rpc.Help)
+    assert [link.url for link in found.links] == ["https://bookshop.example.com/errors#BOOK_NOT_FOUND"]
+    own = bookshop.BookNotFound(isbn="1", error_details=[rpc.Help(links=[{"url": "https://example.com/own"}])])
+    reply = encode(own, **settings_)
+    found = decode(reply.code, reply.message, trailing_metadata=reply.trailers).find(rpc.Help)
+    assert [link.url for link in found.links] == ["https://example.com/own"]

@@ -128,7 +128,9 @@ class LoggingObserver:
             fields["exception"] = self._text(text)
             self._remember(kind, text)
         if stacked:
-            fields["stack"] = " < ".join(stack.frames(chained[-1]))
+            # Where it began, then where what came of it was raised.
+            stacks = (stack.frames(one) for one in reversed(chained))
+            fields["stack"] = " << ".join(" < ".join(frames) for frames in stacks if frames)
 
     def _remember(self, kind: str, text: str) -> None:
         if len(self._shown) >= MAX_TEXTS:
