@@ -287,8 +287,10 @@ class Flow:
         """Set the end once, and return the attempts that it cut short."""
         now = self.plan.clock()
         cut, self._open = self._open, []
+        # A hedge that lost did not succeed, though its call did.
+        lost = cancelled("Another attempt was faster.", ()) if cut and error is None else error
         for attempt in cut:
-            attempt.ended, attempt.error = now, error
+            attempt.ended, attempt.error = now, lost
             if self._decisions is not None:
                 self._decisions.release(attempt, now)
         self.error, self.how = error, how
