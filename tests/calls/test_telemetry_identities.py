@@ -19,7 +19,6 @@ from faultwire.testing.v1 import scripted_pb2 as pb
 from faultwire.testing.v1 import scripted_pb2_grpc
 from grpc_faultwire import Internal, InvalidArgument, NotFound, Unavailable, sync
 from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.decisions import Enforcement
 from grpc_faultwire.observers.names import GO_CODES
 from grpc_faultwire.policies import BreakerPolicy, RetryPolicy
 
@@ -109,7 +108,7 @@ class House:
         ours = world.interceptor(observers=[*self.telemetry.observers, world.recorder])
         address = world.serve({name: step(name) for name in ERRORS}, ours)
         channel = world.channel(address)
-        self.channel = sync.wrap_channel(channel, Enforcement(POLICY), observers=self.telemetry.observers)
+        self.channel = sync.wrap_channel(channel, POLICY, observers=self.telemetry.observers)
         self.callers = Callers(self.channel)
 
     def run(self, calls: list[tuple[str, str, str]], threads: int = 8) -> None:

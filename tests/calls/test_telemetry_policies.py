@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import logging
+import logging.handlers
+import queue
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from telemetry_lab import Telemetry, told
 
 from faultwire.testing.v1 import scripted_pb2 as pb
 from faultwire.testing.v1 import scripted_pb2_grpc
 from grpc_faultwire import Unavailable, aio, sync
 from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.decisions import Enforcement
-from grpc_faultwire.observers import OpenTelemetryObserver
+from grpc_faultwire.observers import LoggingObserver, OpenTelemetryObserver
 from grpc_faultwire.policies import BreakerPolicy, RetryPolicy
 from grpc_faultwire.state import PolicyState
 from grpc_faultwire.testing import ScriptedServicer, serve
@@ -50,11 +57,10 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
 
         def run(step: Any, observers: list[Any], policy: ClientPolicy, *, times: int = 1, state: Any = None) -> Any:
             server = stack.enter_context(serve([ScriptedServicer({"step": step})], [sync.ServerInterceptor()]))
-            settings = {"observers": observers, "target": "lab"}
-            chosen = Enforcement(policy, state)
+            settings = {"observers": observers, "target": "lab", "state": state}
             if request.param == "sync":
-                return _sync(server.address, chosen, settings, times)
-            return asyncio.run(_aio(server.address, chosen, settings, times))
+                return _sync(server.address, policy, settings, times)
+            return asyncio.run(_aio(server.address, policy, settings, times))
 
         yield run
 
@@ -195,3 +201,76 @@ def test_measurements_of_opentelemetry(run: Run) -> None:
     assert "grpc.client.call.retry_delay" in points
     assert "grpc.client.attempt.duration" in points
     assert not telemetry.spans.ended
+
+
+def test_futures_and_dropped_streams() -> None:
+    """`.future()` does not block and counts once; a stream whose caller drops it is CANCELLED, and its span ends."""
+    telemetry = Telemetry()
+    released = threading.Event()
+
+    def held(context: Any) -> None:
+        while context.is_active() and not released.wait(0.01):
+            pass
+
+    with (
+        serve([ScriptedServicer({"held": held})], [sync.ServerInterceptor()]) as server,
+        sync.wrap_channel(grpc.insecure_channel(server.address), observers=telemetry.observers) as channel,
+    ):
+        stub = scripted_pb2_grpc.ScriptedStub(channel)
+        future = stub.UnaryUnary.future(pb.Request(step="held"), timeout=5)
+        assert not future.done()
+        released.set()
+        future.result()
+        released.clear()
+        stream = stub.UnaryStream(pb.Request(step="held", count=1), timeout=5)
+        next(stream)
+        del stream
+        gc.collect()
+        first, second = telemetry.spans.wait(2)
+        released.set()
+    assert told(first) == ("CLIENT", 0, "UNSET", None)
+    assert told(second) == ("CLIENT", 1, "ERROR", "cancelled")
+    assert telemetry.total("grpc_client_handled_total", grpc_code="OK") == 1
+    assert telemetry.total("grpc_client_handled_total", grpc_code="Canceled") == 1
+    assert telemetry.total("grpc_client_in_flight") == 0
+
+
+class Stuck(SpanExporter):
+    """An exporter that never comes back, until it is let go."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+
+    def export(self, spans: Any) -> SpanExportResult:
+        self.let_go.wait(30)
+        return SpanExportResult.FAILURE
+
+
+def test_full_queues_slow_nobody(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """With an exporter that is stuck and full queues of spans and of log lines, calls go on at once."""
+    exporter = Stuck()
+    provider = TracerProvider(shutdown_on_exit=False)
+    processor = BatchSpanProcessor(exporter, max_queue_size=2, max_export_batch_size=1)
+    provider.add_span_processor(processor)
+    lines: queue.Queue[Any] = queue.Queue(maxsize=1)
+    handler = Dropping(lines)
+    logger = logging.getLogger("test.telemetry.full")
+    logger.addHandler(handler)
+    observers = [OpenTelemetryObserver(provider), LoggingObserver(logger)]
+    started = time.monotonic()
+    codes = run(Flaky(99), observers, ClientPolicy(retry=None, breaker=None), times=50)
+    assert codes == [Code.UNAVAILABLE] * 50
+    assert time.monotonic() - started < 10
+    assert handler.dropped == 49
+    exporter.let_go.set()
+    logger.removeHandler(handler)
+    processor.shutdown()
+
+
+class Dropping(logging.handlers.QueueHandler):
+    """A handler whose queue is full."""
+
+    dropped = 0
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self.dropped += 1

@@ -136,7 +136,7 @@ def test_rules_are_valid() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_an_alert_at_work() -> None:
-    """A real Prometheus scrapes a server under load; an alert fires and resolves; the counts are those of the callers."""
+    """A real Prometheus scrapes a server under load; an alert fires and resolves; its counts are the callers' own."""
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed (Debian's package of that name has it): no alert was seen to fire")
     program = OPS.parent / "scripts" / "show_alert.py"

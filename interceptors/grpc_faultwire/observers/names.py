@@ -314,7 +314,7 @@ SPAN_ATTRIBUTES = (
     Field(ERROR_ID, "string", "finds the error in its server's log"),
     Field(FINGERPRINT, "string", "the same for errors that come from the same place in the same way"),
     Field(ATTEMPTS, "int", "how many attempts were made, if several; client side"),
-    Field(RECOVERED_FROM, "string", "code of the error in whose place an answer was given; server side"),
+    Field(RECOVERED_FROM, "string", "code of the error in whose place an answer was given"),
     Field(METADATA + "<key>", "string", "metadata of the error, for the keys that the observer was given"),
     Field(PREVIOUS_ATTEMPTS, "int", "on spans of attempts (gRFC A72): how many went before"),
     Field(EXCEPTION_TYPE, "string", 'on the event "exception": class of the exception behind the error'),

@@ -185,7 +185,7 @@ class PrometheusObserver:
     def _behind(self, method: _Method, outcome: Outcome) -> None:
         """Count what the outcome's code does not show."""
         error = outcome.error or outcome.recovered
-        if outcome.recovered is not None:
+        if outcome.recovered is not None and method.side is Side.SERVER:  # a client's fallbacks are events
             method.child("recovered", outcome.recovered.category.name.lower()).inc()
         if outcome.exception is not None and error is not None and error.severity >= Severity.ERROR:
             name = type(outcome.exception).__qualname__
@@ -242,7 +242,6 @@ class _Method:
         "_handled",
         "_instruments",
         "_labels",
-        "_side",
         "_type",
         "in_flight",
         "method",
@@ -251,13 +250,14 @@ class _Method:
         "seconds",
         "sent",
         "service",
+        "side",
         "started",
     )
 
     def __init__(
         self, instruments: dict[str, Any], labels: Labels, key: tuple[Side, Kind, str, str], *, go: bool
     ) -> None:
-        self._side, kind, self.service, self.method = key
+        self.side, kind, self.service, self.method = key
         self._instruments = instruments
         self._labels = labels
         self._go = go
@@ -320,7 +320,7 @@ class _Method:
     def _error(self, code: grpc.StatusCode, *labels: str) -> Any:
         found = self._errors.get((code, *labels))
         if found is None:
-            given = labels if self._side is Side.CLIENT else labels[:-1]
+            given = labels if self.side is Side.CLIENT else labels[:-1]
             found = self._instruments["errors"].labels(self.service, self.method, self._code(code), *given)
             self._errors[(code, *labels)] = found
         return found
