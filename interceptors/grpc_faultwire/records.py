@@ -157,6 +157,7 @@ class Observer(Protocol):
 
         It may keep another instrumentation from watching the same call.
         """
+        ...
 
     def on_start(self, call: CallInfo) -> Any:
         """Begin: the call is about to be sent, or has arrived."""
@@ -169,9 +170,11 @@ class Observer(Protocol):
 
     def inject(self, token: Any, attempt: Attempt) -> Iterable[tuple[str, str | bytes]]:
         """Return metadata to send with an attempt (client side)."""
+        ...
 
     def activate(self, token: Any) -> AbstractContextManager[Any]:
         """Return a context manager that is entered around each step of a handler or stream, never across a yield."""
+        ...
 
     def on_message(self, token: Any, direction: Literal["sent", "received"]) -> None:
         """Count a message."""
