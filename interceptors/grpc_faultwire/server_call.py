@@ -31,11 +31,12 @@ from grpc_faultwire.errors import (
     error_class,
 )
 from grpc_faultwire.exposure import Exposure
+from grpc_faultwire.handlers import Recovery
 from grpc_faultwire.messages import UNCHECKED, MalformedRequestError, UnknownMethodError, UnserializableError, check
 from grpc_faultwire.records import CallInfo, Event, How, Outcome
 from grpc_faultwire.redaction import Redactor, encodable, escaped
 from grpc_faultwire.status import DETAILS_KEY, Reply, encode, valid_trailer
-from grpc_faultwire.translation import MASKED, Recovery, Translator
+from grpc_faultwire.translation import MASKED, Translator
 from grpc_faultwire.truncation import BUDGET, TRANSPORT, Trailer
 
 logger = logging.getLogger("grpc_faultwire.server")

@@ -6,15 +6,12 @@ exception → handler of the closest class → category handlers → transformer
 from __future__ import annotations
 
 import itertools
-import weakref
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 import grpc
-from google.protobuf.message import Message
 
-from grpc_faultwire import mappings
-from grpc_faultwire.catalogue import Catalogue, declaration_of
+from grpc_faultwire.catalogue import Catalogue
 from grpc_faultwire.category import Category, RetryScope
 from grpc_faultwire.errors import (
     Cancelled,
@@ -25,6 +22,7 @@ from grpc_faultwire.errors import (
     Unavailable,
     error_class,
 )
+from grpc_faultwire.handlers import Call, Handlers, Recovery
 from grpc_faultwire.status import from_rpc_error
 
 MASKED = "Internal error."
@@ -35,49 +33,6 @@ SEVERAL = "Several errors occurred."
 """What a caller reads of a group of errors; its causes say more."""
 MAX_GROUP = 32
 """How many exceptions of a group are looked at."""
-
-
-class Call(Protocol):
-    """What handlers, transformers and recoveries may know of the call at hand."""
-
-    context: Any
-    """The servicer context of the handler's world."""
-    exception: BaseException | None
-    """The exception that is being translated."""
-
-    @property
-    def service(self) -> str:
-        """The full name of the service."""
-        ...
-
-    @property
-    def method(self) -> str:
-        """The name of the method."""
-        ...
-
-    @property
-    def expired(self) -> bool:
-        """Whether the caller's deadline has passed."""
-        ...
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the caller has gone."""
-        ...
-
-
-Handler = Callable[[Any, Call], StatusError | None]
-"""From an exception to an error; None passes to the next closest."""
-CategoryHandler = Callable[[StatusError, Call], StatusError | None]
-"""From an error of a category to another; None leaves it."""
-Transformer = CategoryHandler
-"""From any error to another before it leaves; None leaves it."""
-Recovery = Callable[[StatusError, Call], Any]
-"""From an error to what is answered in its place; None: nothing is. In aio it may be a coroutine function."""
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-_EXCEPTIONS = (type, str)
 
 
 class Translation(NamedTuple):
@@ -94,7 +49,7 @@ class Translation(NamedTuple):
     recoveries: tuple[Recovery, ...] = ()
 
 
-class Translator:
+class Translator(Handlers):
     """Turns exceptions into errors. One may serve many interceptors; it is frozen at the first RPC.
 
     Args:
@@ -126,156 +81,14 @@ class Translator:
         for name, names in (("maps", maps), ("forward", forward)):
             if isinstance(names, str):
                 raise TypeError(f"{name} is the text {names!r}; it must be a collection")
+        super().__init__()
         self.domain = domain
         self._mask = on_unmapped == "mask"
         self._forward = frozenset(forward)
-        self._handlers: dict[Any, Handler] = {}
-        self._category_handlers: dict[Category, CategoryHandler] = {}
-        self._transformers: list[Transformer] = []
-        self._recoveries: dict[Any, Recovery] = {}
-        # For errors raised here, and for all else. A type that was made at run time is not kept alive.
-        self._chosen: dict[bool, MutableMapping[type[BaseException], tuple[Handler, ...]]] = {
-            raised: weakref.WeakKeyDictionary() for raised in (True, False)
-        }
-        self._frozen = False
         for name in maps:
             self._use(name)
         for catalogue in catalogues:
             self._map_catalogue(catalogue)
-
-    # Registering.
-
-    def map(
-        self,
-        exception: type[BaseException] | str | tuple[type[BaseException] | str, ...],
-        error: type[StatusError],
-        *,
-        reason: str | None = None,
-        message: str | None = None,
-        metadata: Callable[[Any], Mapping[str, object]] | None = None,
-        error_details: Callable[[Any], Iterable[Message]] | None = None,
-        retry_delay: float | None = None,
-        category: Category | None = None,
-    ) -> None:
-        """Map an exception, and its subclasses for which nothing closer is registered, to an error.
-
-        Args:
-            exception: one or several; a dotted name ("sqlalchemy.exc.IntegrityError") maps a type without importing it.
-            error: the class of the error.
-            reason: see StatusError.
-            message: a constant; the exception's own text never leaves. None: what the class declares.
-            metadata: makes ErrorInfo's metadata from the exception.
-            error_details: makes details from the exception.
-            retry_delay: see StatusError.
-            category: see StatusError.
-
-        Raises:
-            ValueError: it is registered already.
-            RuntimeError: the translator is frozen.
-        """
-
-        def handle(raised: Any, _call: Call) -> StatusError:
-            values: Mapping[str, Any] = metadata(raised) if metadata is not None else {}
-            arguments: dict[str, Any] = {
-                "reason": reason,
-                "error_details": error_details(raised) if error_details is not None else (),
-                "retry_delay": retry_delay,
-                "category": category,
-            }
-            if error.__init__ is StatusError.__init__:
-                return error(message, **arguments, metadata=values)
-            return error(message, **arguments, **values)  # a declared class takes its metadata by name
-
-        for one in exception if isinstance(exception, tuple) else (exception,):
-            self._add(self._handlers, one, handle)
-
-    def handler(self, *exceptions: type[BaseException] | str) -> Callable[[F], F]:
-        """Register a function ``(exception, call) -> StatusError | None`` for exceptions; None passes to the next.
-
-        A type goes before its dotted name, so that a handler of one's own stands before a ready-made map's. A
-        StatusError that is raised here is no unknown exception: a handler of a class above it, such as Exception, is
-        not asked.
-
-        Raises:
-            ValueError: one is registered already.
-            TypeError: one is neither an exception type nor a dotted name.
-            RuntimeError: the translator is frozen.
-        """
-        return self._decorator(self._handlers, exceptions, _EXCEPTIONS)
-
-    def category_handler(self, *categories: Category) -> Callable[[F], F]:
-        """Register a function ``(error, call) -> StatusError | None`` for errors of categories; None leaves them.
-
-        Raises:
-            ValueError: one is registered already.
-            TypeError: one is no category.
-            RuntimeError: the translator is frozen.
-        """
-        return self._decorator(self._category_handlers, categories, Category)
-
-    def transformer(self, function: F) -> F:
-        """Register a function ``(error, call) -> StatusError | None`` for every error; they run in this order.
-
-        Raises:
-            RuntimeError: the translator is frozen.
-        """
-        self._check_open()
-        self._transformers.append(function)
-        return function
-
-    def recovery(self, *conditions: type[BaseException] | Category) -> Callable[[F], F]:
-        """Register a function ``(error, call) -> answer | None`` that answers in place of an error.
-
-        Of a unary method the answer is its response, of a stream an iterable of the responses that follow. The closest
-        exception type is asked first, then the category.
-
-        Raises:
-            ValueError: one is registered already.
-            TypeError: one is neither an exception type nor a category.
-            RuntimeError: the translator is frozen.
-        """
-        return self._decorator(self._recoveries, conditions, (type, Category))
-
-    def freeze(self) -> None:
-        """Refuse all registering from now on: dispatch is remembered for each exception type."""
-        self._frozen = True
-
-    def _decorator(self, table: dict[Any, Any], keys: tuple[Any, ...], kinds: Any) -> Callable[[F], F]:
-        if not keys:
-            raise ValueError("name at least one exception type or category")
-
-        def register(function: F) -> F:
-            for key in keys:
-                self._add(table, key, function, kinds)
-            return function
-
-        return register
-
-    def _add(self, table: dict[Any, Any], key: Any, function: Any, kinds: Any = _EXCEPTIONS) -> None:
-        self._check_open()
-        if not isinstance(key, kinds) or (isinstance(key, type) and not issubclass(key, BaseException)):
-            raise TypeError(f"{key!r} is nothing that can be registered here")
-        if key in table:
-            raise ValueError(f"{getattr(key, '__name__', key)} is registered already")
-        table[key] = function
-
-    def _check_open(self) -> None:
-        if self._frozen:
-            raise RuntimeError("a Translator is frozen at its first RPC: register before serving")
-
-    def _use(self, name: str) -> None:
-        if name not in mappings.MAPS:
-            raise ValueError(f"there is no map {name!r}; there are {', '.join(sorted(mappings.MAPS))}")
-        for exception, handle in mappings.MAPS[name].items():
-            self._add(self._handlers, exception, lambda raised, _call, handle=handle: handle(raised))
-
-    def _map_catalogue(self, catalogue: Catalogue) -> None:
-        for error in catalogue:
-            names = {key.argument: key.key.replace("-", "_") for key in declaration_of(error).metadata}
-            for exception in declaration_of(error).raised_by:
-                self.map(exception, error, metadata=_attributes(names))
-
-    # Translating.
 
     def translate(self, exception: BaseException, call: Call) -> Translation:
         """Decide what leaves for an exception. Never raises: a handler that does is itself masked, and both are logged.
@@ -312,15 +125,6 @@ class Translator:
             return _masked(), True
         return None, True
 
-    def _handlers_for(self, kind: type[BaseException], *, raised: bool) -> tuple[Handler, ...]:
-        chosen = self._chosen[raised].get(kind)
-        if chosen is None:
-            classes = [cls for cls in kind.__mro__ if not raised or issubclass(cls, StatusError)]
-            names = itertools.chain.from_iterable((cls, f"{cls.__module__}.{cls.__qualname__}") for cls in classes)
-            found = (self._handlers.get(name) for name in names)
-            chosen = self._chosen[raised][kind] = tuple(handle for handle in found if handle is not None)
-        return chosen
-
     def _refine(self, error: StatusError, call: Call) -> StatusError:
         handle = self._category_handlers.get(error.category)
         for step in ([handle] if handle is not None else []) + self._transformers:
@@ -353,13 +157,6 @@ class Translator:
         if len(errors) < len(found):
             return None, True
         return (errors[0] if len(leaves) == 1 else _several(errors)), hidden
-
-    def _recoveries_for(self, exception: BaseException, error: StatusError) -> tuple[Recovery, ...]:
-        if not self._recoveries:
-            return ()
-        keys = (*type(exception).__mro__, *type(error).__mro__, error.category)
-        found = (self._recoveries.get(key) for key in keys)
-        return tuple(dict.fromkeys(recover for recover in found if recover is not None))
 
 
 def _several(errors: list[StatusError]) -> StatusError:
@@ -418,10 +215,6 @@ def _forwarded(error: StatusError) -> StatusError:
     forwarded._initial_metadata = forwarded._trailing_metadata = None
     forwarded.attempts = ()
     return forwarded
-
-
-def _attributes(names: Mapping[str, str]) -> Callable[[Any], Mapping[str, object]]:
-    return lambda raised: {argument: getattr(raised, name, "") for argument, name in names.items()}
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:

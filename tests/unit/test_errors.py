@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bookshop.v1 import bookshop_pb2
 from faultwire.v1 import errors_pb2
-from grpc_faultwire import errors as errors_module
+from grpc_faultwire import status_error
 from grpc_faultwire.catalogue import Catalogue
 from grpc_faultwire.category import Category, Fault, RetryScope, Severity, meaning
 from grpc_faultwire.declaration import Declaration, MetadataKey
@@ -293,7 +293,7 @@ def test_str_names_the_id_once_it_is_made():
 @given(st.text(alphabet=st.characters(), max_size=50), st.text(alphabet=st.characters(), max_size=50))
 def test_str_is_printable_whatever_a_peer_sends(message, reason):
     """No message or reason breaks the line or its log."""
-    error = NotFound._received(message, errors_module.Details(()), {"_reason": reason, "_domain": reason})
+    error = NotFound._received(message, status_error.Details(()), {"_reason": reason, "_domain": reason})
     assert str(error).isprintable()
     assert repr(error).isprintable()
 
@@ -429,7 +429,7 @@ def test_replace_keeps_what_was_received(world):
 
 def test_replace_does_not_check_what_a_peer_said():
     """What was received may break the rules for what is raised; only what is changed is checked."""
-    error = NotFound._received("x", errors_module.Details(()), {"_reason": "lower", "_metadata": {"BAD KEY": "1"}})
+    error = NotFound._received("x", status_error.Details(()), {"_reason": "lower", "_metadata": {"BAD KEY": "1"}})
     assert error.replace(message="y").reason == "lower"
     with pytest.raises(ValueError, match="reason 'lower'"):
         error.replace(reason="lower")
