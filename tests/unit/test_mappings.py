@@ -177,12 +177,6 @@ def test_pydantic_goes_before_the_standard_library():
     assert translator.translate(refused(quantity=0), CALL).error.reason == "INVALID_FIELDS"
 
 
-def test_names_of_fields_that_cannot_be_sent():
-    """A key with an unpaired surrogate does not stand in the way of the others."""
-    error = mapped("pydantic", refused(**{"bad\ud800key": 1, "quantity": 0}))
-    assert error.find(rpc.BadRequest).field_violations[0].field == "quantity"
-
-
 # SQLAlchemy.
 
 
