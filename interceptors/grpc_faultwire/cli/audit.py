@@ -11,7 +11,7 @@ SOFT = 8192
 HARD = 16384
 """What C-core accepts with luck: in between, it rejects at random, the more the larger. hyper (Rust) closes the
 connection, and with it every other call."""
-FIXED = 300
+FIXED = 320
 """The other entries of such an answer: :status, content-type, grpc-status, the names of those that carry the error."""
 
 _PLAIN = bytes(char for char in range(0x20, 0x7F) if char != ord("%"))

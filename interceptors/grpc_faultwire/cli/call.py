@@ -25,7 +25,6 @@ from grpc_faultwire.cli.tables import table
 from grpc_faultwire.cli.terminal import FINE, FOUND, Painter, Problem, say
 from grpc_faultwire.cli.trailers import Found
 from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.decisions import Enforcement
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.policies import RetryPolicy
 from grpc_faultwire.records import Attempt, Outcome
@@ -51,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
             _show(from_rpc_error(error), watch, options)
             return FOUND
         requests = list(_requests(options.data, method))
-        channel = wrap_channel(bare, Enforcement(_policy(options, method)), observers=[watch], target=options.target)
+        channel = wrap_channel(bare, _policy(options, method), observers=[watch], target=options.target)
         try:
             for response in _responses(channel, method, requests, options.timeout, metadata):
                 say(json.dumps(json_format.MessageToDict(response, preserving_proto_field_name=True)))
@@ -110,8 +109,9 @@ def _requests(data: str, method: MethodDescriptor) -> Iterator[Message]:
     for document in documents:
         try:
             yield json_format.ParseDict(document, kind())
-        except (json_format.ParseError, AttributeError) as wrong:
-            raise Problem(f"this is no {method.input_type.full_name}: {wrong}") from wrong
+        except (json_format.ParseError, AttributeError, TypeError) as wrong:
+            sentence = " ".join(str(wrong).split())
+            raise Problem(f"this is no {method.input_type.full_name}: {sentence}") from wrong
 
 
 def _text(data: str) -> str:

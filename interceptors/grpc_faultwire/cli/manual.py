@@ -25,14 +25,15 @@ def manual() -> str:
     """Return the page."""
     parser = make_parser()
     lines = [_HEAD, f"{parser.description}\n", f"{EXIT_CODES}\n"]
-    for name, command in _commands(parser).items():
+    for name, command in commands(parser).items():
         lines += _command(name, command)
         if name == "lint":
             lines += ["The rules:\n", *(f"* `{rule}`: {demand}" for rule, demand in RULES.items()), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of the commands."""
     for action in parser._actions:  # argparse has no other way to look at a parser
         if isinstance(action, argparse._SubParsersAction):  # as above
             return dict(action.choices)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ _CALL = "faultwire call --plaintext"
 
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "decode": (
-        ("A value from a log or a trace, as it is", "faultwire decode CAUSHE5vIGJvb2sgaGFzIHRoZSBJU0JOIDk3OC0xLg=="),
+        ("A value from a log or a trace, as it is", "faultwire decode CAcSDFlvdSBtYXkgbm90Lg"),
         ("Every error in a log", "faultwire decode < app.log"),
         ("What curl shows of a gRPC answer", "faultwire decode --plain < trailers.txt"),
         ("For other programs", "faultwire decode --json < app.log"),
@@ -92,6 +93,12 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         columns = os.environ.get("COLUMNS", "")
         super().__init__(prog, max_help_position=30, width=int(columns) if columns.isdigit() else 100)
 
+    def format_help(self) -> str:
+        """Return the help."""
+        # argparse measures the names of commands before it indents them, and then breaks lines that fit.
+        self._action_max_length += self._indent_increment
+        return super().format_help()
+
 
 class _Version(argparse.Action):
     """As argparse's own, but the version is looked up only when it is asked for."""
@@ -102,7 +109,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_arguments: object) -> None:
         from importlib import metadata  # noqa: PLC0415  # it costs as much as all of argparse
 
-        parser.exit(message=f"faultwire {metadata.version('grpc-faultwire')}\n")
+        sys.stdout.write(f"faultwire {metadata.version('grpc-faultwire')}\n")
+        parser.exit()
 
 
 def _epilog(command: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import pkgutil
 import re
 import shutil
 import subprocess
@@ -190,9 +189,10 @@ def _modules(name: str) -> Iterator[ModuleType]:
         sys.path.insert(0, str(Path.cwd()))
     module = _import(f"{name.removesuffix(SUFFIX)}_pb2" if name.endswith(SUFFIX) else name)
     yield module
-    for found in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{module.__name__}."):
-        if found.name.endswith("_pb2"):
-            yield _import(found.name)
+    # By files: generated packages are namespace packages, into which pkgutil does not look.
+    for folder in map(Path, getattr(module, "__path__", ())):
+        for path in sorted(folder.rglob("*_pb2.py")):
+            yield _import(".".join((module.__name__, *path.relative_to(folder).with_suffix("").parts)))
 
 
 def _import(name: str) -> ModuleType:

@@ -18,15 +18,16 @@ from google.rpc import status_pb2
 MAX_TEXT = 1 << 24
 """Bytes of text that are looked at."""
 
-_KEY = re.compile(r"grpc-status-details-bin", re.IGNORECASE)
+# With what closes a quoted name: a literal must not seem to start there.
+_KEY = re.compile(r"grpc-status-details-bin(?:\\*+[\"'])?", re.IGNORECASE)
 _CODE = re.compile(r"grpc-status(?!-)[\"']?\s{0,4}[:=,]\s{0,4}(?:value=)?b?[\"']?(\d{1,2})(?!\d)", re.IGNORECASE)
 _MESSAGE = re.compile(r"^[<*>\s]{0,8}grpc-message:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 # Literals end with their line, and none starts behind a backslash: so no text is scanned over and over.
 # Compiled when it is needed: a bare value does without.
 _SPANS = r"""
-    (?<![\w\\])b?"(?P<double>(?:[^"\\\r\n]|\\[^\r\n])*+)"
-  | (?<![\w\\])b?'(?P<single>(?:[^'\\\r\n]|\\[^\r\n])*+)'
+    (?:(?<![\w\\])b?|(?<==b))"(?P<double>(?:[^"\\\r\n]|\\[^\r\n])*+)"
+  | (?:(?<![\w\\])b?|(?<==b))'(?P<single>(?:[^'\\\r\n]|\\[^\r\n])*+)'
   | (?P<hex>(?<![\w+/])(?:0x|\\x)?[0-9a-fA-F]{2}(?:[ :,-]?(?:0x|\\x)?[0-9a-fA-F]{2}){3,}+(?![\w+/=%]))
   | (?P<word>[A-Za-z0-9+/_=%~.-]{3,}+)
     """
