@@ -56,8 +56,7 @@ class Details:
         """Return the first detail of a type, or None. A detail that cannot be decoded does not count."""
         if kind not in self._found:
             self._found[kind] = self._decode_first(kind)
-        found = self._found[kind]
-        return found if isinstance(found, kind) else None
+        return cast("M | None", self._found[kind])
 
     def _decode_first(self, kind: type[M]) -> M | None:
         name = kind.DESCRIPTOR.full_name

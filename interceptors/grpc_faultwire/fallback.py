@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -97,14 +97,17 @@ def last_good(
     if max_age <= 0 or capacity < 1:
         raise ValueError(f"max_age is {max_age!r} and capacity {capacity!r}; both must be positive")
     kept = _Answers(max_age, capacity, key or _bytes_of)
-    return _made("last_good", kept.answer, settings | {"learn": kept.learn})
+    return _made("last_good", kept.answer, settings, kept.learn)
 
 
-def _made(name: str, answer: Callable[[Failed], Any], settings: dict[str, Any]) -> Fallback:
-    sets: dict[str, Iterable[Any]] = {part: settings[part] for part in ("categories", "codes") if part in settings}
-    if "codes" in sets and "categories" not in sets:
-        sets["categories"] = ()
-    return Fallback(name=name, answer=answer, **(settings | {part: frozenset(given) for part, given in sets.items()}))
+def _made(name: str, answer: Callable[[Failed], Any], settings: dict[str, Any], learn: Any = None) -> Fallback:
+    unknown = set(settings) - {"categories", "codes"}
+    if unknown:
+        raise TypeError(f"{', '.join(sorted(unknown))}: no setting of a fallback; there are categories and codes")
+    codes = frozenset(settings.get("codes", ()))
+    # To name codes alone is to leave the usual categories out.
+    categories = frozenset(settings.get("categories", () if codes else OUTAGES))
+    return Fallback(name=name, answer=answer, categories=categories, codes=codes, learn=learn)
 
 
 def _bytes_of(request: Any) -> Hashable:
