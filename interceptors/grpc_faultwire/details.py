@@ -6,7 +6,7 @@ One bad detail does not lose the others, and nothing here raises over what a pee
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf import any_pb2, descriptor_pool, message_factory
 from google.protobuf.duration_pb2 import Duration
