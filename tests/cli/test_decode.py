@@ -288,6 +288,43 @@ def test_types_come_from_descriptors(run: Run, folder: Path) -> None:
     assert facts(run, status, "--descriptors", "acme.binpb")["details"] == [{"@type": "acme.Shelf", "row": "A"}]
 
 
+def test_messages_in_messages_are_shown_to_a_bound(run: Run) -> None:
+    """An Any inside a detail is unpacked if its type is known, long lists are cut, and what is too deep is counted."""
+    inner = status_pb2.Status(code=5, message="inner", details=[packed(error_details_pb2.RetryInfo())])
+    unknown = any_pb2.Any(type_url="x/acme.Gone", value=b"123")
+    report = errors_pb2.BatchReport(failures=[errors_pb2.ItemFailure(index=1, status=inner)])
+    report.failures[0].status.details.append(unknown)
+    report.groups.add(indexes=range(300))
+    told = facts(run, status_pb2.Status(code=10, message="m", details=[packed(report)]), "--reveal")
+    (detail,) = told["details"]
+    assert detail["failures"][0]["status"]["details"] == [
+        {"@type": "google.rpc.RetryInfo"},
+        {"@type": "acme.Gone", "bytes": 3, "value": "MTIz"},
+    ]
+    assert (len(detail["groups"][0]["indexes"]), detail["groups"][0]["indexes"][-1]) == (257, "… 44 more")
+    deep = status_pb2.Status(code=5, message="m")
+    for _ in range(40):
+        deep = status_pb2.Status(code=5, message="m", details=[packed(deep)])
+    assert " bytes)" in json.dumps(facts(run, deep))
+
+
+@pytest.mark.parametrize("option", ["--descriptors nowhere.binpb", "--descriptors app.log", "--module nowhere"])
+def test_a_lookup_that_is_not_there_gets_a_sentence(run: Run, folder: Path, option: str) -> None:
+    """Descriptor sets and modules that cannot be read are told of before any error is."""
+    done = run(f"decode {option}", corpus.B)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+
+
+def test_descriptors_without_their_imports_get_a_sentence(run: Run, folder: Path) -> None:
+    """A descriptor set that was made without --include_imports is refused, and says how to make one."""
+    file = descriptor_pb2.FileDescriptorProto(name="b.proto", dependency=["a.proto"])
+    (folder / "torn.binpb").write_bytes(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString())
+    for line in ("decode --descriptors torn.binpb", "call --plaintext --descriptors torn.binpb localhost:1 a.B/C"):
+        done = run(line, corpus.B)
+        assert done.code == 2
+        assert "a.proto is imported and not there: make the descriptor set with protoc --include_imports" in done.err
+
+
 def test_contradictions_are_shown(run: Run) -> None:
     """grpc-status and grpc-message beside the trailer are compared with it."""
     done = run("decode --json", f"grpc-status: 13\ngrpc-message: else\n{corpus.KEY}: {corpus.N}\n")

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2
 
+from faultwire.v1 import options_pb2
 from grpc_faultwire.category import Category
 from grpc_faultwire.cli.explain import CATEGORIES
 
-from .conftest import Run
+from .conftest import Run, descriptors
 
 CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 
@@ -63,6 +65,21 @@ def test_a_reason_is_explained_from_its_catalogue(run: Run, folder: Path) -> Non
     ):
         assert fact in done.out
     assert run("explain order-quota-exceeded --module bookshop.v1.bookshop_pb2").out == done.out
+
+
+def test_a_reason_of_two_domains_is_explained_twice(run: Run, folder: Path) -> None:
+    """Domains may share a reason: each is explained."""
+
+    def move(file: descriptor_pb2.FileDescriptorProto) -> None:
+        file.enum_type[0].options.Extensions[options_pb2.catalogue].domain = "other.example.com"
+        file.name = "other.proto"
+        file.package = "other"
+        del file.service[:]
+
+    Path("other.binpb").write_bytes(descriptors(move))
+    done = run("explain OUT_OF_STOCK --module bookshop.v1.bookshop_pb2 --descriptors other.binpb")
+    titles = [line for line in done.out.splitlines() if line.endswith("/OUT_OF_STOCK")]
+    assert titles == ["bookshop.example.com/OUT_OF_STOCK", "other.example.com/OUT_OF_STOCK"]
 
 
 def test_all_codes_are_listed(run: Run) -> None:

@@ -138,6 +138,12 @@ def test_what_callers_would_miss_is_found(run: Run, folder: Path, rule: str) -> 
     assert done.code == 1
 
 
+def test_a_url_that_cannot_be_read_is_relative(run: Run, folder: Path) -> None:
+    """A docs URL that no parser takes is no absolute one."""
+    Path("new.binpb").write_bytes(descriptors(lambda file: add(file, "ODD", docs_url="https://[nowhere")))
+    assert ": relative-docs: https://[nowhere is no absolute URL\n" in run("lint new.binpb").out
+
+
 def test_a_rule_may_be_left_out(run: Run, folder: Path) -> None:
     """--ignore leaves out a rule, and no rule that does not exist."""
     Path("new.binpb").write_bytes(descriptors(BROKEN["no-message"]))

@@ -91,6 +91,12 @@ def test_wrong_declarations_are_protocs_to_show() -> None:
     assert not response.file
 
 
+def test_files_that_cannot_be_read_are_protocs_to_show() -> None:
+    """A request without a file that another imports has a response with an error."""
+    response = generate(plugin_pb2.CodeGeneratorRequest(file_to_generate=[shop.SHOP], proto_file=[shop.FILES[-1]]))
+    assert response.error.startswith("shop/v1/common.proto is imported and not there")
+
+
 def test_it_is_no_program_for_people() -> None:
     """Run by hand, with anything on standard input, it says what it is for."""
     done = run(b"\xff\xff\xff")
