@@ -6,6 +6,7 @@ deadline( retry or hedge( budget → breaker.acquire → attempt timeout → wir
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any
 
 from grpc_faultwire.category import RetryScope
@@ -34,22 +35,25 @@ from grpc_faultwire.policies import (
     Verdict,
     had_fair_time,
 )
+from grpc_faultwire.policy_file import switched
 from grpc_faultwire.presets import FAIR_TIME, Circumstances, classify, is_idempotent, is_safe
-from grpc_faultwire.records import Attempt, CallInfo, Event
+from grpc_faultwire.records import Attempt, CallInfo, Event, Kind
 from grpc_faultwire.state import PolicyState
+
+_LOGGER = logging.getLogger(__name__)
 
 CIRCUIT_DOMAIN = "faultwire"
 """ErrorInfo's domain of errors that a policy of this process made."""
 
 
 def source_of(policy: ClientPolicy | PolicySource | None, state: PolicyState | None) -> PolicySource | None:
-    """Return what a wrapped channel takes its decisions from.
+    """Return what a wrapped channel takes its decisions from, less what the environment turns off.
 
     Raises:
-        ValueError: a state without a policy that could use it.
+        ValueError: a state without a policy that could use it, or a switch that turns nothing off.
     """
     if isinstance(policy, ClientPolicy):
-        return Enforcement(policy, state)
+        return Enforcement(switched(policy), state)
     if state is not None:
         raise ValueError("a PolicyState is given, and no ClientPolicy to use it.")
     return policy
@@ -79,6 +83,9 @@ class MethodPolicies:
     Attributes:
         settings: the policy, with what was overridden for this method.
         idempotent: what policy and proto say.
+        hedge: for methods with one request and one response; None if they are not hedged.
+        learn: what the fallbacks are told of good answers with; None if none of them learns.
+        resume: for methods with one request and a stream of responses.
     """
 
     def __init__(self, call: CallInfo, settings: ClientPolicy, state: PolicyState) -> None:
@@ -88,7 +95,12 @@ class MethodPolicies:
         self.enforced = settings.mode == "enforce"
         self.idempotent = is_idempotent(call) if settings.idempotent is None else settings.idempotent
         safe = is_safe(call) or settings.idempotent is True
-        self.hedge = settings.hedge if safe and not call.kind.request_streaming else None
+        self.hedge = settings.hedge if safe and self.enforced and call.kind is Kind.UNARY else None
+        self.resume = settings.resume if self.enforced and call.kind is Kind.SERVER_STREAM else None
+        learns = any(fallback.learn is not None for fallback in settings.fallbacks)
+        self.learn = self._learn if learns and self.enforced and call.kind is Kind.UNARY else None
+        self.replay_bytes = settings.replay_bytes
+        self.wait_for_ready = settings.wait_for_ready
         self.timeout = settings.timeout
         self.latencies: Latencies | None = (
             state.latencies((call.target, call.full_method)) if self.hedge is not None else None
@@ -111,6 +123,14 @@ class MethodPolicies:
         policy = self.settings.breaker
         return None if policy is None else self.state.breaker(self.settings.breaker_key(self.call), policy)
 
+    def _learn(self, request: Any, response: Any, now: float) -> None:
+        for fallback in self.settings.fallbacks:
+            if fallback.learn is not None:
+                try:
+                    fallback.learn(f"/{self.call.full_method}", request, response, now)
+                except Exception:  # the answer is good, whatever a user's function makes of it
+                    _LOGGER.exception("The fallback %s could not learn an answer", fallback.name)
+
 
 class CallDecisions(Decisions):
     """What the policies decide about one call; the flow calls it under its lock."""
@@ -126,7 +146,9 @@ class CallDecisions(Decisions):
         "_retry",
         "final",
         "flow",
+        "promised",
         "refresh",
+        "resume",
     )
 
     def __init__(self, method: MethodPolicies, flow: Noting, idempotent: bool) -> None:  # noqa: FBT001  # internal
@@ -139,8 +161,9 @@ class CallDecisions(Decisions):
         self._retry: RetryState | None = None
         self._hedge: HedgeState | None = None
         self._refreshed = False
-        self.final = False
+        self.final = self.promised = False
         self.refresh = None
+        self.resume = method.resume
 
     # As the flow asks.
 
@@ -162,11 +185,11 @@ class CallDecisions(Decisions):
                 attempt.permit = permit
                 if permit.shadowed:
                     self._note_rejection(self._breaker, self._breaker.state, None)
-        self.refresh = None
+        self.refresh, self.promised = None, False
         attempt.timeout = self._deadline.attempt_timeout(self._method.settings.attempt_timeout, now)
         if self._retry is not None:
             self._retry.sent()
-        if self._method.hedge is not None and self._method.enforced:
+        if self._method.hedge is not None:
             self._launched(self._method.hedge, now)
 
     def decide(self, attempt: Attempt, now: float) -> float | None:
@@ -209,11 +232,12 @@ class CallDecisions(Decisions):
 
     def hedge_in(self, now: float) -> float | None:
         """Return the seconds until another attempt is due beside those in flight; None: none will be."""
-        return None if self._hedge is None else self._hedge.due_in(now)
+        return None if self._hedge is None or self.promised else self._hedge.due_in(now)
 
     def take_hedge(self) -> bool:
         """Whether the budget lets the hedge go that is due."""
-        if self._hedge is None:
+        # Its alarm may ring after a failure has made the next attempt due at once, or after the last one was sent.
+        if self._hedge is None or self.promised or self._hedge.due_in(self.flow.plan.clock()) is None:
             return False
         taken = self._hedge.take()
         self._note(names.HEDGE, attempt=len(self.flow.attempts) + 1, result="sent" if taken else "budget")
@@ -221,7 +245,8 @@ class CallDecisions(Decisions):
 
     def covers(self, error: StatusError) -> bool:
         """Whether one of the fallbacks is for this error, and nothing has been delivered yet."""
-        fallbacks = self._method.settings.fallbacks if self._method.enforced and not self.flow.committed else ()
+        begun = self.flow.committed or self.flow.delivered
+        fallbacks = self._method.settings.fallbacks if self._method.enforced and not begun else ()
         return any(fallback.covers(error) for fallback in fallbacks)
 
     def fall_back(self, error: StatusError, request: Any, now: float) -> Any:
@@ -238,12 +263,6 @@ class CallDecisions(Decisions):
                 if answer is not UNANSWERED:
                     return answer
         return UNANSWERED
-
-    def learn(self, request: Any, response: Any, now: float) -> None:
-        """Tell the fallbacks of a good answer."""
-        for fallback in self._method.settings.fallbacks:
-            if fallback.learn is not None:
-                fallback.learn(f"/{self._method.call.full_method}", request, response, now)
 
     # Retries.
 
@@ -311,7 +330,10 @@ class CallDecisions(Decisions):
             self.final = True
             return None
         due = hedge.due_in(now)
-        return due if due is not None and hedge.take() else None
+        if self.promised or due is None or not hedge.take():
+            return None
+        self.promised = True
+        return due
 
     # The breaker.
 
