@@ -142,11 +142,11 @@ class CallDecisions(Decisions):
         "_hedge",
         "_idempotent",
         "_method",
+        "_promised",
         "_refreshed",
         "_retry",
         "final",
         "flow",
-        "promised",
         "refresh",
         "resume",
     )
@@ -161,7 +161,8 @@ class CallDecisions(Decisions):
         self._retry: RetryState | None = None
         self._hedge: HedgeState | None = None
         self._refreshed = False
-        self.final = self.promised = False
+        self._promised = False
+        self.final = False
         self.refresh = None
         self.resume = method.resume
 
@@ -185,7 +186,7 @@ class CallDecisions(Decisions):
                 attempt.permit = permit
                 if permit.shadowed:
                     self._note_rejection(self._breaker, self._breaker.state, None)
-        self.refresh, self.promised = None, False
+        self.refresh, self._promised = None, False
         attempt.timeout = self._deadline.attempt_timeout(self._method.settings.attempt_timeout, now)
         if self._retry is not None:
             self._retry.sent()
@@ -232,12 +233,16 @@ class CallDecisions(Decisions):
 
     def hedge_in(self, now: float) -> float | None:
         """Return the seconds until another attempt is due beside those in flight; None: none will be."""
-        return None if self._hedge is None or self.promised else self._hedge.due_in(now)
+        return None if self._hedge is None or self._promised else self._hedge.due_in(now)
+
+    def expects(self) -> bool:
+        """Whether an attempt may follow now."""
+        return self._hedge is None or self._promised
 
     def take_hedge(self) -> bool:
         """Whether the budget lets the hedge go that is due."""
         # Its alarm may ring after a failure has made the next attempt due at once, or after the last one was sent.
-        if self._hedge is None or self.promised or self._hedge.due_in(self.flow.plan.clock()) is None:
+        if self._hedge is None or self._promised or self._hedge.due_in(self.flow.plan.clock()) is None:
             return False
         taken = self._hedge.take()
         self._note(names.HEDGE, attempt=len(self.flow.attempts) + 1, result="sent" if taken else "budget")
@@ -330,10 +335,10 @@ class CallDecisions(Decisions):
             self.final = True
             return None
         due = hedge.due_in(now)
-        if self.promised or due is None or not hedge.take():
-            return None
-        self.promised = True
-        return due
+        if due is None:
+            hedge.unsent()
+        self._promised = due is not None and (self._promised or hedge.take())
+        return due if self._promised else None
 
     # The breaker.
 

@@ -15,11 +15,13 @@ from typing import Any, Literal
 
 from grpc_faultwire.errors import Cancelled, Origin, StatusError, Unknown
 from grpc_faultwire.fallback import UNANSWERED
-from grpc_faultwire.plan import Plan
+from grpc_faultwire.plan import Decisions, Plan
 from grpc_faultwire.records import OK, Attempt, Event, How, Outcome
 
 ATTEMPTS_KEY = "faultwire-previous-attempts"
 """The metadata that tells a server how many attempts went before. gRPC's core strips its own key from a client's."""
+
+_NOTHING_DECIDED = Decisions()
 
 
 class Flow:
@@ -33,6 +35,7 @@ class Flow:
         attempts: so far, the newest last.
         committed: the caller has seen part of the answer, or the requests cannot be sent again.
         credentials: metadata that were refreshed: they replace the caller's of the same keys.
+        delivered: the caller has seen part of the answer.
         error: what the call ended with; None while it goes on, and after OK.
         falling: what the call has failed with, if a fallback may answer: `fall_back` and `fallen` end it then.
         how: how it ended; None while it goes on.
@@ -53,6 +56,7 @@ class Flow:
         "attempts",
         "committed",
         "credentials",
+        "delivered",
         "error",
         "falling",
         "how",
@@ -71,6 +75,7 @@ class Flow:
         self._deadline = None if timeout is None else self.started + timeout
         self.attempts: list[Attempt] = []
         self.committed = False
+        self.delivered = False
         self.credentials: tuple[tuple[str, str | bytes], ...] = ()
         self.error: StatusError | None = None
         self.falling: StatusError | None = None
@@ -103,12 +108,12 @@ class Flow:
     def hedge_in(self) -> float | None:
         """Return the seconds until `hedge` is due; None: it will not be."""
         with self._lock:
-            return None if self._decisions is None else self._decisions.hedge_in(self.plan.clock())
+            return (self._decisions or _NOTHING_DECIDED).hedge_in(self.plan.clock())
 
     def _send(self, *, hedge: bool) -> Attempt | None:
         attempt = ended = None
         with self._lock:
-            if self.how is None and self.falling is None and (not hedge or self._may_hedge()):
+            if self.how is None and self.falling is None and self._may_send(hedge=hedge):
                 attempt, ended = self._admitted(self._next(self.plan.clock()))
                 if attempt is not None:
                     attempt.hedge = hedge
@@ -122,15 +127,14 @@ class Flow:
         return attempt
 
     def settle(self, attempt: Attempt, error: StatusError | None) -> float | None:
-        """End an attempt; the call ends too, unless there is to be another one.
+        """End an attempt, unless it has ended; the call ends too, unless there is to be another one.
 
         Args:
-            attempt: which. One that has ended already is left alone.
+            attempt: which.
             error: what it ended with; None: OK.
 
         Returns:
-            Seconds to wait before the next ``send``. None: nothing is left to do for this caller; ``how`` tells
-            whether the call has ended (with ``error``) or goes on elsewhere.
+            Seconds to wait before the next ``send``. None: there is to be none by this caller; look at ``how``.
         """
         ended = delay = None
         with self._lock:
@@ -144,7 +148,7 @@ class Flow:
                 delay, ended = None, self._end(None, "done")
             elif delay is not None:
                 attempt.delay = delay
-            elif not self._open or (self._decisions is not None and self._decisions.final):
+            elif not self._open or (self._decisions or _NOTHING_DECIDED).final:
                 ended = self._fail(error)
         self.plan.audience.attempt_end(self._tokens, attempt)
         self._tell(ended)
@@ -159,21 +163,42 @@ class Flow:
         if self.committed:
             return True
         with self._lock:
-            waiting = self.how is None and bool(self.attempts) and self.attempts[-1].delay is not None
-            self.committed = not waiting
-            if self._decisions is not None and self._open:
-                self._decisions.healthy(self._open[-1], self.plan.clock())
+            self.committed = not self._waiting()
+            self._healthy()
         return self.committed
+
+    def deliver(self) -> bool:
+        """Say that part of the answer is about to be delivered, which commits a stream that cannot be resumed.
+
+        Returns:
+            False, and nothing changes, if another attempt has been decided: its answer counts, and not this one.
+        """
+        if self.resume is None:
+            self.delivered = self.commit()
+            return self.delivered
+        with self._lock:
+            if self._waiting():
+                return False
+            self.delivered = True
+            self._healthy()
+        return True
+
+    def give_up(self) -> None:
+        """End a call that waits for another attempt: it cannot be made. The error at hand stands, or a fallback's."""
+        with self._lock:
+            over = self.how is not None or self.falling is not None
+            ended = None if over else self._fail(self.attempts[-1].error)
+        self._tell(ended)
 
     @property
     def resume(self) -> Callable[[Any, Any], Any] | None:
         """What makes the request that continues a response stream; None: a stream is not continued."""
-        return None if self._decisions is None else self._decisions.resume
+        return (self._decisions or _NOTHING_DECIDED).resume
 
     @property
     def refresh(self) -> Callable[[], Any] | None:
         """What to call before the next attempt; what it returns belongs into ``credentials``. None: nothing."""
-        return None if self._decisions is None else self._decisions.refresh
+        return (self._decisions or _NOTHING_DECIDED).refresh
 
     def fall_back(self, request: Any) -> Any:
         """Return what is answered in place of ``falling``, or UNANSWERED; then say so to `fallen`.
@@ -203,9 +228,9 @@ class Flow:
         return True
 
     def learn(self, request: Any, response: Any) -> None:
-        """Let fallbacks learn a good answer of a unary call."""
-        if self._decisions is not None:
-            self._decisions.learn(request, response, self.plan.clock())
+        """Let fallbacks learn a good answer of a unary call; it may have ended."""
+        if self.plan.learn is not None:
+            self.plan.learn(request, response, self.plan.clock())
 
     def close(self, error: StatusError | None, how: How) -> bool:
         """End the call from outside: it was cancelled or dropped, or it failed before there was a status.
@@ -214,11 +239,9 @@ class Flow:
             True if this ended it; False if it had ended before.
         """
         with self._lock:
-            if self.how is not None:
-                return False
-            ended = self._end(error, how)
+            ended = self._end(error, how) if self.how is None else None
         self._tell(ended)
-        return True
+        return ended is not None
 
     def note(self, event: Event) -> None:
         """Keep an event of the policies, which call it under the lock; observers hear of it afterwards."""
@@ -256,8 +279,17 @@ class Flow:
             timeout = max(self._deadline - now, 0.0)
         return Attempt(number=len(self.attempts) + 1, started=now, timeout=timeout)
 
-    def _may_hedge(self) -> bool:
-        return self._decisions is not None and bool(self._open) and self._decisions.take_hedge()
+    def _waiting(self) -> bool:
+        """Whether another attempt has been decided and not been sent."""
+        return self.how is None and bool(self.attempts) and self.attempts[-1].delay is not None
+
+    def _healthy(self) -> None:
+        if self._decisions is not None and self._open:
+            self._decisions.healthy(self._open[-1], self.plan.clock())
+
+    def _may_send(self, *, hedge: bool) -> bool:
+        decisions = self._decisions or _NOTHING_DECIDED
+        return (bool(self._open) and decisions.take_hedge()) if hedge else decisions.expects()
 
     def _admitted(self, attempt: Attempt) -> tuple[Attempt | None, Sequence[Attempt] | None]:
         """Return the attempt if it may be sent, else what its refusal cut short."""
@@ -345,10 +377,10 @@ def cancelled(message: str, metadata: Any) -> StatusError:
 
 
 def failed(exception: BaseException, metadata: Any) -> StatusError:
-    """Make the error of a call that an exception kept from having a status. The exception becomes its cause.
+    """Make the error of a call that an exception kept from having a status.
 
     Args:
-        exception: what was raised instead of an RpcError.
+        exception: what was raised instead of an RpcError; it becomes the cause.
         metadata: as for `cancelled`.
     """
     error = _local(Unknown(f"{type(exception).__name__} before the call had a status"), metadata)

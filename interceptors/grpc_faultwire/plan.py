@@ -20,6 +20,7 @@ class Noting(Protocol):
     plan: Plan
     attempts: list[Attempt]
     committed: bool
+    delivered: bool
     started: float
     timeout: float | None
 
@@ -65,6 +66,10 @@ class Decisions:
         """Return the seconds until another attempt is due beside those in flight; None: none will be."""
         return None
 
+    def expects(self) -> bool:
+        """Whether an attempt may follow now: of a hedged call, several failures may bring about one and the same."""
+        return True
+
     def take_hedge(self) -> bool:
         """Whether the attempt that is due may be sent beside the others."""
         return False
@@ -76,9 +81,6 @@ class Decisions:
     def fall_back(self, error: StatusError, request: Any, now: float) -> Any:  # noqa: ARG002  # for those with fallbacks
         """Return the answer in place of an error, or UNANSWERED. Not under the lock: it runs users' functions."""
         return UNANSWERED
-
-    def learn(self, request: Any, response: Any, now: float) -> None:
-        """Learn a good answer. Not under the lock."""
 
 
 class Policies(Protocol):
@@ -109,9 +111,24 @@ class Plan:
 
     Attributes:
         timeout: seconds for a call whose caller gives none, as the policies say.
+        hedges: whether further attempts may be sent beside those in flight.
+        learn: what is told of every good answer: request, response, clock reading. None: nothing is.
+        replay_bytes: bytes of a request stream that are kept for another attempt. None: the adapter's own limit.
+        wait_for_ready: for calls whose caller does not say.
     """
 
-    __slots__ = ("audience", "call", "clock", "policies", "random", "timeout")
+    __slots__ = (
+        "audience",
+        "call",
+        "clock",
+        "hedges",
+        "learn",
+        "policies",
+        "random",
+        "replay_bytes",
+        "timeout",
+        "wait_for_ready",
+    )
 
     def __init__(
         self,
@@ -128,3 +145,7 @@ class Plan:
         self.policies = policies
         self.random = random
         self.timeout: float | None = getattr(policies, "timeout", None)
+        self.hedges: bool = getattr(policies, "hedge", None) is not None
+        self.learn: Callable[[Any, Any, float], None] | None = getattr(policies, "learn", None)
+        self.replay_bytes: int | None = getattr(policies, "replay_bytes", None)
+        self.wait_for_ready: bool | None = getattr(policies, "wait_for_ready", None)

@@ -23,11 +23,11 @@ from grpc_faultwire import (
 )
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy, calling
-from grpc_faultwire.decisions import Enforcement
+from grpc_faultwire.decisions import Enforcement, MethodPolicies
 from grpc_faultwire.errors import DeadlineExceeded
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.plan import Plan
-from grpc_faultwire.policies import BreakerMode, BreakerPolicy, BreakerState, BudgetPolicy, RetryPolicy
+from grpc_faultwire.policies import BreakerMode, BreakerPolicy, BreakerState, BudgetPolicy, HedgePolicy, RetryPolicy
 from grpc_faultwire.records import CallInfo
 from grpc_faultwire.state import PolicyState
 from grpc_faultwire.status import PUSHBACK_KEY
@@ -273,6 +273,37 @@ def test_credentials_are_refreshed_once() -> None:
     assert delays == [0.0]
     assert flow.error.message == "again"
     assert Caller().run(remote(Unauthenticated()))[1] == []
+
+
+def test_hedges_that_fail_together_bring_about_one_attempt() -> None:
+    """The budget pays once, whichever alarm of an adapter rings, and the call goes on with it."""
+    hedge = HedgePolicy(max_attempts=4, delay=1.0)
+    caller = Caller(ClientPolicy(hedge=hedge, budget=BudgetPolicy(initial=15), breaker=None))
+    flow = caller.flow()
+    first = flow.send()
+    assert flow.hedge_in() == 1.0
+    caller.clock.advance(1.0)
+    second = flow.hedge()
+    assert caller.state.budgets() == {"shop:443": 10.0}
+    assert flow.settle(first, down()) == 0.0
+    assert (flow.hedge_in(), flow.hedge()) == (None, None)
+    assert flow.settle(second, down()) == 0.0
+    assert caller.state.budgets() == {"shop:443": 5.0}
+    third = flow.send()
+    assert (third.number, flow.send(), flow.how) == (3, None, None)
+    assert flow.settle(third, None) is None
+    assert (flow.how, flow.error) == ("done", None)
+
+
+def test_only_calls_with_one_request_and_one_response_are_hedged() -> None:
+    """A stream that several servers answer could not be put together."""
+    policy = ClientPolicy(hedge=HedgePolicy(), idempotent=True)
+    hedged = {kind for kind in Kind if MethodPolicies(_call(kind), policy, PolicyState()).hedge is not None}
+    assert hedged == {Kind.UNARY}
+
+
+def _call(kind: Kind) -> CallInfo:
+    return CallInfo.of(READ, kind=kind, side=Side.CLIENT)
 
 
 def test_budget_and_breaker_are_shared_through_their_state() -> None:

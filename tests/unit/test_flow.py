@@ -264,6 +264,42 @@ def test_commit_waits_for_an_attempt_that_needs_the_requests() -> None:
     assert not flow.retriable
 
 
+def test_a_stream_that_can_be_resumed_is_not_committed_by_what_is_delivered() -> None:
+    """Its messages are credited to the server, and another attempt may follow, but nothing from one that was settled."""
+    policies = Scripted(0.1)
+    policies.healthy = lambda attempt, now: policies.log.append(("healthy", attempt.number))  # type: ignore[method-assign]
+    policies.resume = lambda request, response: request
+    flow, _ = make(policies)
+    first = flow.send()
+    assert first is not None
+    assert flow.deliver()
+    assert (flow.committed, flow.delivered, flow.retriable) == (False, True, True)
+    assert flow.settle(first, Unavailable("no")) == 0.1
+    assert not flow.deliver()
+    assert policies.log == [("healthy", 1), ("decide", 1, "permit 1")]
+
+
+def test_delivering_commits_a_stream_that_cannot_be_resumed() -> None:
+    """As commit() does."""
+    flow, _ = make(Scripted(0.1))
+    flow.send()
+    assert flow.deliver()
+    assert flow.committed
+
+
+def test_a_call_whose_next_attempt_cannot_be_made_ends_with_the_error_at_hand() -> None:
+    """Giving up ends a waiting call once; a call that has ended is left alone."""
+    notes = Notes()
+    flow, _ = make(Scripted(0.1), notes)
+    first, error = flow.send(), Unavailable("real")
+    assert first is not None
+    flow.settle(first, error)
+    flow.give_up()
+    flow.give_up()
+    assert (flow.error, flow.how) == (error, "done")
+    assert [note[0] for note in notes.notes].count("end") == 1
+
+
 def test_only_one_of_many_threads_ends_a_call() -> None:
     """Whoever comes first ends it, and the observers hear of one end."""
     for _ in range(200):
