@@ -113,8 +113,9 @@ class Report:
         self.unknown = tuple(unknown)
         self.total = total
         self.atomic = False
-        self.not_attempted = self.rolled_back = 0
+        self.rolled_back = 0
         skipped = sum(one.status.code == _ABORTED and one.error.reason == NOT_ATTEMPTED for one in self.failures)
+        self.not_attempted = skipped
         self.failed = len(self.failures) - skipped
         if counts is not None:
             self.total = counts.total if total is None else total
