@@ -254,7 +254,7 @@ def test_full_queues_slow_nobody(run: Run, caplog: pytest.LogCaptureFixture) -> 
     provider.add_span_processor(processor)
     lines: queue.Queue[Any] = queue.Queue(maxsize=1)
     handler = Dropping(lines)
-    logger = logging.getLogger("test.telemetry.full")
+    logger = logging.getLogger("test.full_queue")
     logger.addHandler(handler)
     observers = [OpenTelemetryObserver(provider), LoggingObserver(logger)]
     started = time.monotonic()
