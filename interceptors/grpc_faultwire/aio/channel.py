@@ -19,13 +19,11 @@ from grpc_faultwire.aio.multicallables import (
     UnaryStreamMultiCallable,
     UnaryUnaryMultiCallable,
 )
-from grpc_faultwire.aio.native import LOCALLY_CANCELLED
-from grpc_faultwire.aio.running import Backoffs
+from grpc_faultwire.aio.recovering import Backoffs
 from grpc_faultwire.aio.serializers import Serializer, deserializing, serializing
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy
 from grpc_faultwire.decisions import source_of
-from grpc_faultwire.flow import cancelled
 from grpc_faultwire.plan import Plan, PolicySource
 from grpc_faultwire.records import CallInfo, Kind, Side
 from grpc_faultwire.state import PolicyState
@@ -136,7 +134,7 @@ class Methods:
     def end_backoffs(self) -> None:
         """End the calls that wait to be sent again: the channel is closed."""
         while self._backoffs:
-            self._backoffs.pop().end(cancelled(LOCALLY_CANCELLED, grpc.aio.Metadata()), "cancelled")
+            self._backoffs.pop().close()
 
 
 class Channel(grpc.aio.Channel):

@@ -12,8 +12,9 @@ import grpc.aio
 
 from grpc_faultwire.aio.calls import Call, StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
 from grpc_faultwire.aio.channel import Methods
+from grpc_faultwire.aio.method import Method
 from grpc_faultwire.aio.native import LOCALLY_CANCELLED
-from grpc_faultwire.aio.running import Running
+from grpc_faultwire.aio.running import Running, Send
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy
 from grpc_faultwire.decisions import source_of
@@ -83,6 +84,8 @@ class Interceptor:
         def proceed(request: Any, timeout: float | None, metadata: Any) -> Any:
             return continuation(details._replace(timeout=timeout, metadata=metadata), request)
 
+        if details.wait_for_ready is None:
+            details = details._replace(wait_for_ready=method.wait_for_ready)
         running = method.prepare(InterceptedRunning, proceed, details.timeout)
         if kind.request_streaming:
             # Another attempt would find the caller's iterator empty, and its server would answer as if that were all.
@@ -96,7 +99,11 @@ class Interceptor:
 class InterceptedRunning(Running):
     """A call behind an interceptor: an attempt gets its call object from a coroutine."""
 
-    __slots__ = ()
+    __slots__ = ("_proceeding",)
+
+    def __init__(self, flow: Flow, send: Send, method: Method) -> None:
+        super().__init__(flow, send, method)
+        self._proceeding: set[asyncio.Task[None]] = set()
 
     async def open(self, request: Any, metadata: Any) -> None:
         """Send the first attempt."""
@@ -106,7 +113,14 @@ class InterceptedRunning(Running):
 
     def resend(self, attempt: Attempt) -> None:
         """Send another attempt."""
-        self._timer = self.loop.create_task(self._proceed(attempt), context=self._context)
+        task = self.loop.create_task(self._proceed(attempt), context=self._context)
+        self._proceeding.add(task)
+        task.add_done_callback(self._proceeding.discard)
+
+    def _forget(self) -> None:
+        super()._forget()
+        for task in self._proceeding:
+            task.cancel()
 
     async def _proceed(self, attempt: Attempt) -> None:
         if self._send is None:

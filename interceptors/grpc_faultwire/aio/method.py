@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any, TypeVar
 
-from grpc_faultwire.aio.running import Backoffs, Running, Send
+from grpc_faultwire.aio.recovering import Backoffs
+from grpc_faultwire.aio.running import Running, Send
+from grpc_faultwire.config import ClientPolicy
+from grpc_faultwire.decisions import MethodPolicies
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.plan import Plan
+from grpc_faultwire.records import Kind
+
+_NOTHING_SAID = ClientPolicy()
 
 R = TypeVar("R", bound=Running)
 
@@ -24,11 +30,27 @@ class Method:
         plan: the same, and so are the others.
         activates: whether observers are to be activated.
         counts: whether messages are to be counted.
+        hedges: whether several attempts may be in flight.
+        learns: whether a fallback wants to know good answers.
+        replay_bytes: of a request stream that are kept for another attempt.
         streams_requests: whether the caller sends a stream.
         streams_responses: whether the server does.
+        wait_for_ready: for calls that do not say.
     """
 
-    __slots__ = ("activates", "backoffs", "counts", "loop", "plan", "streams_requests", "streams_responses")
+    __slots__ = (
+        "activates",
+        "backoffs",
+        "counts",
+        "hedges",
+        "learns",
+        "loop",
+        "plan",
+        "replay_bytes",
+        "streams_requests",
+        "streams_responses",
+        "wait_for_ready",
+    )
 
     def __init__(self, plan: Plan, loop: asyncio.AbstractEventLoop, backoffs: Backoffs) -> None:
         self.plan = plan
@@ -38,6 +60,13 @@ class Method:
         self.counts = plan.audience.counts_messages
         self.streams_requests = plan.call.kind.request_streaming
         self.streams_responses = plan.call.kind.response_streaming
+        unary = plan.call.kind is Kind.UNARY
+        settings = plan.policies.settings if isinstance(plan.policies, MethodPolicies) else _NOTHING_SAID
+        enforced = settings.mode == "enforce"
+        self.hedges = unary and enforced and getattr(plan.policies, "hedge", None) is not None
+        self.learns = unary and enforced and any(fallback.learn is not None for fallback in settings.fallbacks)
+        self.replay_bytes = settings.replay_bytes
+        self.wait_for_ready = settings.wait_for_ready
 
     @property
     def wants_bytes(self) -> bool:

@@ -26,6 +26,8 @@ class MultiCallable:
 
     def _begin(self, request: Any, timeout: float | None, metadata: Any, options: dict[str, Any]) -> Running:
         inner = self._inner
+        if options["wait_for_ready"] is None:
+            options["wait_for_ready"] = self._method.wait_for_ready
 
         def send(request: Any, timeout: float | None, metadata: Any) -> Any:
             return inner(request, timeout=timeout, metadata=metadata, **options)

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-REPLAY_BYTES = 256 * 1024
-"""Serialized requests of one call that are kept for another attempt; with more, the call is not retried."""
-
 
 class Requests:
     """What a caller writes, for as many attempts as there will be. One pump writes ``written[sent:]``.
@@ -29,10 +26,10 @@ class Requests:
         running: the call; it is committed when the requests become too many to keep.
         source: the caller's iterator; None: the caller writes.
         context: the caller's, for the iterator.
-        limit: bytes to keep.
+        limit: bytes to keep; with more, the call is not retried.
     """
 
-    def __init__(self, running: Running, source: Any, context: contextvars.Context, limit: int = REPLAY_BYTES) -> None:
+    def __init__(self, running: Running, source: Any, context: contextvars.Context, limit: int) -> None:
         self.from_iterator = source is not None
         self.half_closed = False
         self._running = running

@@ -7,9 +7,8 @@ that attempt resumes: whoever resumes looks whether its attempt is still the cal
 from __future__ import annotations
 
 import _thread
-import asyncio
 import contextvars
-import copy
+import logging
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,34 +16,28 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from grpc_faultwire.aio.listeners import MOMENT, Listeners
-from grpc_faultwire.aio.native import (
-    COLLECTED,
-    LOCALLY_CANCELLED,
-    at_once,
-    failure,
-    is_doubtful,
-    is_local,
-    is_usage,
-)
+from grpc_faultwire.aio.answer import Answer
+from grpc_faultwire.aio.hedging import Hedges
+from grpc_faultwire.aio.listeners import MOMENT
+from grpc_faultwire.aio.native import COLLECTED, LOCALLY_CANCELLED, at_once, failure, is_doubtful, is_local
+from grpc_faultwire.aio.recovering import Recovering
 from grpc_faultwire.aio.requests import Requests
 from grpc_faultwire.aio.serializers import OWNER
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.flow import Flow, cancelled, failed
 from grpc_faultwire.records import Attempt, How
-from grpc_faultwire.status import decode, from_rpc_error
+from grpc_faultwire.status import decode
 
 if TYPE_CHECKING:
     from grpc_faultwire.aio.method import Method
 
-Backoffs = set["Running"]
-"""The calls of a channel that wait to be sent again, so that closing the channel ends them."""
+_LOGGER = logging.getLogger(__name__)
 
 Send = Callable[[Any, float | None, Any], Any]
 """Puts an attempt on the wire: called with the request or requests, a timeout and metadata, it returns grpc's call."""
 
 
-class Running(Listeners):
+class Running(Recovering):
     """One call, over as many attempts as it takes.
 
     Args:
@@ -53,44 +46,28 @@ class Running(Listeners):
         method: what is called.
 
     Attributes:
-        flow: the same.
-        call: grpc's call object of the attempt in flight; None between attempts, and if there was none.
-        ended: whether the call has ended for its caller.
-        error: what it ended with; None while it goes on, and after OK.
         requests: keeps the requests of a call that may be sent again; None if it may not, or has but one.
     """
 
     __slots__ = (
         "__weakref__",
         "_attempt",
-        "_context",
+        "_hedges",
         "_metadata",
         "_method",
         "_reference",
-        "_request",
         "_send",
-        "_timer",
-        "call",
-        "ended",
-        "error",
-        "flow",
         "requests",
     )
 
     def __init__(self, flow: Flow, send: Send, method: Method) -> None:
-        super().__init__(method.loop)
-        self.flow = flow
-        self.call: Any = None
-        self.ended = False
-        self.error: StatusError | None = None
+        super().__init__(flow, method.loop, method.backoffs)
         self.requests: Requests | None = None
         self._send: Send | None = send
         self._method = method
         self._attempt: Attempt | None = None
-        self._request: Any = None
+        self._hedges: Hedges | None = None
         self._metadata: Any = None
-        self._context = contextvars.copy_context()
-        self._timer: Any = None
         self._reference: weakref.ref[Running] = weakref.ref(self)
 
     # Attempts.
@@ -118,19 +95,26 @@ class Running(Listeners):
         """Begin the first attempt; None if a policy refused it, and the call has ended."""
         self._metadata = metadata
         if self.flow.retriable and self._method.streams_requests:
-            self.requests = Requests(self, request, self._context)
+            self.requests = Requests(self, request, self._context, self._method.replay_bytes)
         else:
             self._request = request
         try:
-            return self.flow.send()
+            attempt = self.flow.send()
         except StatusError as refusal:
-            self._conclude(refusal)
+            self.conclude(refusal)
             return None
+        if attempt is None:
+            self.go_on(None)
+        return attempt
 
     def outgoing(self, attempt: Attempt) -> Any:
         """Return the metadata to send with an attempt."""
-        pairs = self.flow.injected(attempt)
-        return grpc.aio.Metadata(*(self._metadata or ()), *pairs) if pairs else self._metadata
+        pairs, given = self.flow.injected(attempt), self._metadata
+        if self.flow.credentials:
+            pairs += self.flow.credentials
+            refreshed = {key.lower() for key, _ in self.flow.credentials}
+            given = [(key, value) for key, value in given or () if key.lower() not in refreshed]
+        return grpc.aio.Metadata(*(given or ()), *pairs) if pairs else given
 
     def own(self) -> contextvars.Token[Any]:
         """Make this the owner of the messages that are serialized in this context."""
@@ -138,6 +122,12 @@ class Running(Listeners):
 
     def adopt(self, attempt: Attempt, call: Any) -> None:
         """Go on with the call object of an attempt that is on the wire."""
+        if self.ended:
+            call.cancel()
+            return
+        if self._method.hedges and self.flow.retriable:
+            self._hedged().add(attempt, call)
+            return
         self._attempt, self.call = attempt, call
         if not self.flow.retriable:
             self._forget()
@@ -148,8 +138,21 @@ class Running(Listeners):
 
     def lost(self, attempt: Attempt, error: StatusError) -> None:
         """Go on after an attempt that failed before it had a call object."""
+        if self._method.hedges and self.flow.retriable:
+            self._hedged().lost(attempt, error)
+            return
         self._attempt = attempt
-        self._fail(error)
+        self.fail(error)
+
+    def win(self, attempt: Attempt, call: Any) -> None:
+        """End the call with the answer of a hedged attempt."""
+        self._attempt, self.call = attempt, call
+        self._succeed()
+
+    def _hedged(self) -> Hedges:
+        if self._hedges is None:
+            self._hedges = Hedges(self)
+        return self._hedges
 
     def resend(self, attempt: Attempt) -> None:
         """Send another attempt."""
@@ -170,12 +173,29 @@ class Running(Listeners):
             call = self._send(self._request, attempt.timeout, metadata)
         self.adopt(attempt, call)
 
-    def _again(self) -> None:
-        self._timer = None
-        self._method.backoffs.discard(self)
+    def close(self) -> None:
+        """Send nothing any more: the channel is closed."""
+        if self._hedges is not None and self._hedges.flying:
+            self.unschedule()
+        else:
+            self.end(cancelled(LOCALLY_CANCELLED, grpc.aio.Metadata()), "cancelled")
+
+    def go_on(self, delay: float | None) -> None:
+        """Do what the flow has decided about the next attempt: end, ask a fallback, or wait and send it."""
+        if self.flow.how is not None:
+            self.conclude(self.flow.error)
+        elif self.flow.falling is not None:
+            self._cut()
+            self.fall_back()
+        elif delay is not None:
+            self.call = None
+            self.schedule(delay, self.refresh)
+
+    def again(self) -> None:
+        """Send the next attempt."""
         attempt = self.flow.send()
         if attempt is None:
-            self._conclude(self.flow.error)
+            self.go_on(None)
         else:
             self.resend(attempt)
 
@@ -192,12 +212,13 @@ class Running(Listeners):
         if error is None:
             self._succeed()
         else:
-            self._judge(call, error)
+            self.judge(call, error)
 
     async def _judge_later(self, call: Any) -> None:
-        self._judge(call, await failure(call))
+        self.judge(call, await failure(call))
 
-    def _judge(self, call: Any, error: StatusError | None) -> None:
+    def judge(self, call: Any, error: StatusError | None) -> None:
+        """Go on after the attempt in flight has ended."""
         if self.ended or call is not self.call:
             return
         if error is None:
@@ -206,23 +227,36 @@ class Running(Listeners):
             if error.message == COLLECTED:
                 self.drop()
             elif self.flow.close(error, "cancelled"):
-                self._conclude(error)
+                self.conclude(error)
         elif is_doubtful(error) and self._timer is None:
             # Not every grpcio calls back again when the status comes after all.
             self._timer = self.loop.call_later(MOMENT, self._on_done, call)
         else:
-            self._fail(error)
+            self.fail(error)
 
     def _succeed(self) -> None:
         self.ended = True
+        self.unschedule()
+        teaching = self._teach(self.call, self._request) if self._method.learns else None
         if self._method.streams_responses:
             self._settle()
-        else:
+        elif teaching is None:
             # The response is deserialized next, in this very step of the loop.
             self.loop.call_soon(self._settle)
         self._forget()
+        if teaching is not None:
+            self._timer = self.loop.create_task(teaching)
         if self._waiters or self._callbacks:
             self.tell()
+
+    async def _teach(self, call: Any, request: Any) -> None:
+        try:
+            self.flow.learn(request, await call)
+        except Exception as raised:  # whatever a fallback cannot learn, the answer stands
+            _LOGGER.warning("An answer was not learnt", exc_info=raised)
+        finally:
+            # Last: a call that is over teaches nobody.
+            self._settle()
 
     def _settle(self) -> None:
         if self._attempt is None or self.error is not None:
@@ -231,20 +265,14 @@ class Running(Listeners):
             self.flow.message("received")
         self.flow.settle(self._attempt, None)
 
-    def _fail(self, error: StatusError) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def fail(self, error: StatusError) -> None:
+        """Go on after the attempt in flight has failed."""
+        self.unschedule()
         delay = self.flow.settle(self._attempt, error) if self._attempt is not None else None
         if delay is not None and self.flow.committed:
             # A policy that does not look: part of the answer is with the caller, or the requests are gone.
             self.flow.close(error, "done")
-        if self.flow.how is not None:
-            self._conclude(self.flow.error)
-        elif delay is not None:
-            self.call = None
-            self._method.backoffs.add(self)
-            self._timer = self.loop.call_later(delay, self._again, context=self._context)
+        self.go_on(delay)
 
     def fault(self, exception: Exception, message: str) -> None:
         """End the call: a serializer raised."""
@@ -283,7 +311,7 @@ class Running(Listeners):
         self.ended, self.error = True, error
         if self.call is not None and not self.loop.is_closed():
             self.call.cancel()
-        self._conclude(error)
+        self.conclude(error)
         return True
 
     def received(self, call: Any, response: Any) -> bool:
@@ -293,7 +321,7 @@ class Running(Listeners):
         if response is not grpc.aio.EOF:
             if not self.flow.committed and not self.ended:
                 self.flow.commit()
-            if self._method.counts:
+            if self._method.counts and type(call) is not Answer:
                 self.flow.message("received")
         return True
 
@@ -304,82 +332,19 @@ class Running(Listeners):
         if self.requests is not None:
             self.requests.sent(data)
 
-    def _conclude(self, error: StatusError | None) -> None:
+    def conclude(self, error: StatusError | None) -> None:
+        """Let everybody know that the call has ended."""
         self.ended, self.error = True, error
-        if self._timer is not None:
-            self._timer.cancel()
-            self._method.backoffs.discard(self)
+        self.unschedule()
         if self.requests is not None:
             self.requests.stop()
         self._forget()
         self.tell()
 
+    def _cut(self) -> None:
+        if self._hedges is not None:
+            self._hedges.cut()
+
     def _forget(self) -> None:
-        self._send = self._request = self._metadata = self._timer = None
-
-    # Those who wait.
-
-    async def next_call(self) -> Any:
-        """Wait for another attempt, and return grpc's call object; cancels the RPC if the waiting task is cancelled.
-
-        Raises:
-            StatusError: the call has ended.
-            asyncio.CancelledError: it was cancelled.
-        """
-        while self.call is None:
-            if self.ended:
-                self.raise_end(None)
-            try:
-                await self.turn()
-            except asyncio.CancelledError:
-                self.cancel()
-                raise
-        return self.call
-
-    async def after(self, call: Any, raised: BaseException) -> bool:
-        """Look what it means that grpc's call object raised something.
-
-        Returns:
-            True: raise it again. False: another attempt takes over.
-
-        Raises:
-            StatusError: the call has ended with this error.
-        """
-        if isinstance(raised, grpc.aio.AioRpcError):
-            if call is self.call and not self.ended:
-                self._learn(call, from_rpc_error(raised))
-            while call is self.call and not self.ended:
-                await self.turn()
-            if self.ended:
-                self.raise_end(raised)
-            return False
-        if isinstance(raised, asyncio.CancelledError):
-            if self.flow.how == "failed":
-                self.raise_end(raised)
-        elif not is_usage(raised):
-            # Metadata or a request that grpc cannot send: it raises in its own task, and there never is a status.
-            self.end(failed(raised, grpc.aio.Metadata()), "failed")
-        return True
-
-    def _learn(self, call: Any, error: StatusError) -> None:
-        if not call.done():
-            # An interceptor of the bare channel, or its iterator, raised it on its own.
-            self._fail(error)
-            call.cancel()
-        elif not is_doubtful(error):
-            self._judge(call, error)
-
-    def raise_end(self, cause: BaseException | None) -> None:
-        """Raise what the call ended with, if it did not end with OK.
-
-        A copy: with its traceback it would keep this call, which keeps the error.
-
-        Args:
-            cause: grpc's own error.
-        """
-        if self.error is None:
-            return
-        if self.flow.how in ("cancelled", "abandoned"):
-            raise asyncio.CancelledError
-        _ = self.error.error_id  # chosen when it is first asked for, and the same in every copy
-        raise copy.copy(self.error) from self.error.__cause__ or cause
+        self._cut()
+        self._send = self._request = self._metadata = self._timer = self._hedges = None

@@ -13,7 +13,7 @@ import pytest
 from aio_lab import KINDS, SS, SU, US, UU, Lab, Scripted, consume, lab, status
 
 from grpc_faultwire import errors
-from grpc_faultwire.aio import requests as replay
+from grpc_faultwire.config import ClientPolicy
 from grpc_faultwire.flow import ATTEMPTS_KEY
 from grpc_faultwire.records import Observer
 
@@ -207,12 +207,11 @@ def test_bytes_are_kept_not_messages() -> None:
     asyncio.run(run())
 
 
-def test_too_many_requests_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_requests_commit() -> None:
     """Requests beyond the limit are not kept, and the call is not tried again."""
-    monkeypatch.setattr(replay.Requests.__init__, "__defaults__", (10,))
 
     async def run() -> None:
-        async with lab(policy=Scripted([0.01])) as made:
+        async with lab(policy=ClientPolicy(idempotent=True, replay_bytes=10)) as made:
             call = made.call(SU, f"drain {ALWAYS}", requests=None)
             for _ in range(20):
                 await call.write(b"four")
