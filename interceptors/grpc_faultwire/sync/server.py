@@ -91,6 +91,9 @@ def _non_blocking(
 ) -> Callable[..., Any]:
     def respond(request: Any, context: Any, send_response: Callable[[Any], None]) -> None:
         call = ServerCall(info, settings, context)
+        # Whose caller goes may never send again, and so never say that it has ended.
+        if not context.add_callback(call.gone):
+            call.gone()
 
         def finish(leaving: Exit) -> None:
             # This may be any thread, where raising would reach nobody: set the status, and tell grpc that all is sent.
