@@ -140,8 +140,8 @@ def channels(address: str, ledger: Ledger) -> Make:
 def test_every_call_of_a_small_storm_ends_once(
     channels: Make, ledger: Ledger, lab: Lab, policy: Any, seed: int
 ) -> None:
-    """200 calls, each with another fate."""
-    hows = storm(channels, ledger, lab, 200, policy, seed)
+    """120 calls, each with another fate."""
+    hows = storm(channels, ledger, lab, 120, policy, seed)
     assert hows["cancelled"]
     assert hows["done"]
 
