@@ -132,6 +132,8 @@ RUBBISH: dict[str, str | bytes] = {
     "a-uuid": "123e4567-e89b-12d3-a456-426614174000",
     "cut-short": f"{KEY}: {N[: len(N) // 2]}",
     "another-message": standard(error_details_pb2.ErrorInfo(reason="X", domain="y").SerializeToString()),
+    "a-code-of-no-error": standard(status_pb2.Status(code=77, message="odd").SerializeToString()),
+    "a-message-with-more-fields": standard(BARE_BYTES + b"\x28\x01"),
     "no-value": f"{KEY}:",
     "ok": "grpc-status: 0\n",
     "bytes": bytes(range(256)),

@@ -6,6 +6,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from bookshop.v1 import bookshop_pb2
+from faultwire.v1 import options_pb2
 from grpc_faultwire.codegen.contract import pool_of, read_contract, read_loaded, resolve
 
 from . import shop
@@ -48,6 +49,72 @@ def test_a_method_means_its_own_file_first_and_then_its_imports() -> None:
         (shop.SHOP, "NONE"),
     ]
     assert found.problems == ()
+
+
+def declaring(name: str, domain: str, *imports: str, public: bool = False) -> descriptor_pb2.FileDescriptorProto:
+    """Make a file that declares LOST in a domain."""
+    package = name.removesuffix(".proto")
+    file = descriptor_pb2.FileDescriptorProto(name=name, package=package, syntax="proto3", dependency=imports)
+    file.public_dependency.extend(range(len(imports)) if public else ())
+    if domain:
+        enum = file.enum_type.add(name="Error")
+        enum.options.Extensions[options_pb2.catalogue].domain = domain
+        enum.value.add(name="ERROR_UNSPECIFIED")
+        enum.value.add(name="ERROR_LOST", number=1).options.Extensions[options_pb2.error].code = "NOT_FOUND"
+    return file
+
+
+def calling(file: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescriptorProto:
+    """Add a method that names LOST."""
+    file.message_type.add(name="M")
+    method = file.service.add(name="S").method.add(
+        name="Get", input_type=f".{file.package}.M", output_type=f".{file.package}.M"
+    )
+    method.options.Extensions[options_pb2.errors].reasons.append("LOST")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("files", "domains"),
+    [
+        pytest.param(
+            [calling(declaring("a.proto", "a", "b.proto")), declaring("b.proto", "b")], ["a"], id="its-own-first"
+        ),
+        pytest.param(
+            [
+                calling(declaring("a.proto", "", "b.proto")),
+                declaring("b.proto", "", "c.proto", public=True),
+                declaring("c.proto", "c"),
+            ],
+            ["c"],
+            id="through-public-imports",
+        ),
+        pytest.param(
+            [
+                calling(declaring("a.proto", "", "b.proto")),
+                declaring("b.proto", "", "c.proto"),
+                declaring("c.proto", "c"),
+            ],
+            [],
+            id="not-through-others",
+        ),
+        pytest.param(
+            [
+                calling(declaring("a.proto", "", "b.proto", "c.proto")),
+                declaring("b.proto", "b"),
+                declaring("c.proto", "c"),
+            ],
+            [],
+            id="not-if-two-have-it",
+        ),
+    ],
+)
+def test_where_a_method_finds_its_reasons(files: list[descriptor_pb2.FileDescriptorProto], domains: list[str]) -> None:
+    """A file's own declaration wins; imports count as in protobuf, and of two neither is taken."""
+    known = read_contract(files)
+    found = resolve(known["a.proto"].methods[0], known)
+    assert [one.domain for _, one in found.found] == domains
+    assert bool(found.problems) is not bool(domains)
 
 
 def test_a_reason_that_nobody_declares_is_a_problem() -> None:
