@@ -172,3 +172,18 @@ def test_write_is_cancelled_in_a_backoff() -> None:
             await settled(made)
 
     asyncio.run(run())
+
+
+def test_refused_close_ends_nothing() -> None:
+    """A grace that grpc refuses does not end calls that wait to be sent again."""
+
+    async def run() -> None:
+        async with lab(policy=Scripted([0.05])) as made:
+            call = made.call(UU, "fail:UNAVAILABLEx1")
+            await failed(made, 1)
+            with pytest.raises(ValueError, match="negative"):
+                await made.channel.close(-1)
+            assert await call == b"0 requests"
+            await made.settled()
+
+    asyncio.run(run())

@@ -108,6 +108,20 @@ def test_write_that_meets_an_error(kind: str) -> None:
     asyncio.run(run())
 
 
+def test_success_is_final() -> None:
+    """A write that fails after the end changes the status that grpc remembers, but not the code of our call."""
+
+    async def run() -> None:
+        async with lab() as made:
+            call = made.call(SU)
+            await call
+            call._running.call._cython_call.set_internal_error("a late write")
+            assert await call._running.call.code() is grpc.StatusCode.INTERNAL
+            assert await call.code() is grpc.StatusCode.OK
+
+    asyncio.run(run())
+
+
 def test_from_rpc_error_decodes_bare_errors() -> None:
     """from_rpc_error makes the typed error of whatever a bare grpc.aio channel raises."""
 

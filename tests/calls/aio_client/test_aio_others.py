@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from aio_lab import KINDS, SS, SU, US, UU, consume, lab
+from aio_lab import KINDS, SS, SU, US, UU, Scripted, consume, lab
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
@@ -244,5 +244,19 @@ def test_official_door_cannot_do() -> None:
             finally:
                 logging.disable(logging.NOTSET)
             await made.settled()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", [SU, SS])
+def test_official_door_does_not_resend_streams(kind: str) -> None:
+    """Requests that came by an iterator are gone: through the official door their call is not tried again."""
+
+    async def run() -> None:
+        async with lab("official", policy=Scripted([0.01], reckless=True)) as made:
+            with pytest.raises(errors.Unavailable, match="failure 1"):
+                await consume(kind, made.call(kind, "drain fail:UNAVAILABLEx1"))
+            await made.settled()
+            assert made.ends.attempts == [("start", 1), ("end", 1)]
 
     asyncio.run(run())

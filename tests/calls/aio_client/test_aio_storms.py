@@ -13,7 +13,10 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from aio_lab import KINDS, SS, SU, US, UU, Lab, Scripted, consume, lab
+from aio_lab import KINDS, SS, SU, US, UU, Ends, Lab, Scripted, consume, lab
+
+from grpc_faultwire import testing
+from grpc_faultwire.aio import wrap_channel
 
 SCRIPTS = ("", "hang", "sleep:0.005", "abort:NOT_FOUND", "initial hang", "raise", "reply:2 hang", "fail:UNAVAILABLEx50")
 
@@ -155,29 +158,45 @@ def test_close_in_the_middle() -> None:
     asyncio.run(run())
 
 
+class _Hangs(grpc.GenericRpcHandler):
+    """Streams that do not end, on a sync server that outlives the event loop."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def service(self, details: Any) -> Any:
+        def hang(requests: Any, context: Any) -> Any:
+            yield b"first"
+            self.over.wait(20)
+
+        return grpc.stream_stream_rpc_method_handler(hang)
+
+
 def test_loop_is_closed_under_calls() -> None:
     """Calls that are in flight when their event loop goes away end once all the same, when they are dropped."""
-    kept: list[Any] = []
+    ends, kept = Ends(), []
 
-    async def run() -> Any:
-        server = grpc.aio.server()
-        await server.start()
-        async with lab() as made:
-            ends = made.ends
-            kept.extend(made.call(kind, "hang") for kind in KINDS)
-            kept.extend(made.call(kind, "hang") for kind in KINDS)
-            await asyncio.sleep(0.02)
-            made.channel = grpc.aio.insecure_channel(made.address)  # so that the other is not closed
-            return ends
+    async def run(address: str) -> None:
+        channel = wrap_channel(grpc.aio.insecure_channel(address), observers=[ends])
+        for _ in range(4):
+            call = channel.stream_stream("/hangs/hang")()
+            assert await call.read() == b"first"
+            kept.append(call)
 
-    ends = asyncio.run(run())
-    kept.clear()
-    gc.collect()
-    for _ in range(100):
-        if len(ends.outcomes) == 8:
-            break
-        threading.Event().wait(0.01)
+    hangs = _Hangs()
+    with testing.serve([hangs]) as server:
+        asyncio.run(run(server.address))
+        assert ends.outcomes == []
+        kept.clear()
+        del run
+        gc.collect()
+        for _ in range(200):
+            if len(ends.outcomes) == 4:
+                break
+            threading.Event().wait(0.01)
+        hangs.over.set()
     ends.assert_exactly_once()
+    assert ends.hows == ["abandoned"] * 4
 
 
 @pytest.mark.parametrize("kind", [US, SS])
