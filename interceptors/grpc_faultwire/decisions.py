@@ -46,14 +46,25 @@ CIRCUIT_DOMAIN = "faultwire"
 """ErrorInfo's domain of errors that a policy of this process made."""
 
 
-def source_of(policy: ClientPolicy | PolicySource | None, state: PolicyState | None) -> PolicySource | None:
+def source_of(
+    policy: ClientPolicy | PolicySource | None, state: PolicyState | None, observers: Iterable[Any] = ()
+) -> PolicySource | None:
     """Return what a wrapped channel takes its decisions from, less what the environment turns off.
+
+    Args:
+        policy: the channel's.
+        state: shared with other channels; None: its own.
+        observers: those with an ``on_transition`` are told of every change of a breaker, be it outside any call.
 
     Raises:
         ValueError: a state without a policy that could use it, or a switch that turns nothing off.
     """
     if isinstance(policy, ClientPolicy):
-        return Enforcement(switched(policy), state)
+        enforcement = Enforcement(switched(policy), state)
+        for observer in observers:
+            if hasattr(observer, "on_transition"):
+                enforcement.state.listen(observer.on_transition)
+        return enforcement
     if state is not None:
         raise ValueError("a PolicyState is given, and no ClientPolicy to use it.")
     return policy

@@ -102,8 +102,9 @@ class PolicyState:
         self._breakers.breakers()[key].auto(now)
 
     def listen(self, listener: Callable[[Transition], None]) -> None:
-        """Tell a function of every change of a breaker, from whichever thread changes it."""
-        self._listeners.append(listener)
+        """Tell a function of every change of a breaker, once, from whichever thread changes it."""
+        if listener not in self._listeners:
+            self._listeners.append(listener)
 
     def _tell(self, transition: Transition) -> None:
         for listener in self._listeners:

@@ -23,7 +23,7 @@ from grpc_faultwire import (
 )
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy, calling
-from grpc_faultwire.decisions import Enforcement, MethodPolicies
+from grpc_faultwire.decisions import Enforcement, source_of, MethodPolicies
 from grpc_faultwire.errors import DeadlineExceeded
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.plan import Plan
@@ -333,3 +333,19 @@ def test_categories_of_our_own_errors() -> None:
     with pytest.raises(Unavailable) as refused:
         caller.flow().send()
     assert refused.value.category is Category.OVERLOAD
+
+
+def test_observers_hear_of_breakers_once_however_many_channels_share_them() -> None:
+    """A change of a breaker belongs to no call: observers with an `on_transition` are told by the state."""
+    heard: list[Any] = []
+
+    class Listening:
+        def on_transition(self, transition: Any) -> None:
+            heard.append(transition.after)
+
+    state, observer = PolicyState(random=lambda: 0.5), Listening()
+    policy = ClientPolicy(breaker=BreakerPolicy(minimum_calls=1), retry=None)
+    for _ in range(2):
+        source_of(policy, state, [observer])
+    Caller(policy, state).run(down())
+    assert heard == [BreakerState.OPEN]

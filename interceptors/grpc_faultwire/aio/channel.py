@@ -63,8 +63,9 @@ def wrap_channel(
     """
     if isinstance(channel, grpc.Channel):
         raise TypeError(f"{type(channel).__name__} is a sync channel: use grpc_faultwire.sync.wrap_channel")
+    observers = tuple(observers)
     methods = Methods(
-        source_of(policy, state),
+        source_of(policy, state, observers),
         audience=Audience(observers),
         target=target or target_of(channel),
         clock=clock,

@@ -59,7 +59,9 @@ def client_interceptors(
     Returns:
         Four interceptors, one for each kind of call: grpc.aio takes an object for its first kind only.
     """
-    methods = Methods(source_of(policy, state), audience=Audience(observers), target=target, clock=clock, random=random)
+    observers = tuple(observers)
+    source = source_of(policy, state, observers)
+    methods = Methods(source, audience=Audience(observers), target=target, clock=clock, random=random)
     return [
         UnaryUnaryInterceptor(methods),
         UnaryStreamInterceptor(methods),
