@@ -125,7 +125,7 @@ def test_the_channels_policies_are_shared(address: str, shop: Shop, side: str) -
 
 
 def test_an_unreachable_server(side: str) -> None:
-    """Nothing was acknowledged, so nothing is called a success; idempotent items were tried again, and say how often."""
+    """Nothing was acknowledged, so nothing is called a success; idempotent items were tried again."""
     caller = Caller(side, "127.0.0.1:1")
     result = caller.send(items("", ""), BatchPolicy(retry=QUICK, attempt_timeout=5))
     assert set(result.unknown) == {0, 1}

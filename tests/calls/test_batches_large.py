@@ -17,6 +17,7 @@ from grpc_faultwire.batch import BatchPolicy
 from grpc_faultwire.batch.reading import batch_report
 from grpc_faultwire.batch.sync import BatchCaller
 from grpc_faultwire.policies import RetryPolicy
+from grpc_faultwire.sync import ServerInterceptor
 from grpc_faultwire.testing import serve
 
 SIZE = 1000
@@ -82,6 +83,21 @@ def test_throughput_against_a_loop_by_hand(capsys: pytest.CaptureFixture[str]) -
     with capsys.disabled():
         pass
     assert ours < hand * 2
+
+
+def test_ten_thousand_failures_travel() -> None:
+    """The error arrives whole, says exact counts, and names the first failures of each group."""
+    fates = [pb.Item(key=str(index), fate="wrong" if index % 2 else "missing") for index in range(10_000)]
+    with (
+        serve([Servicer(Shop())], [ServerInterceptor()]) as server,
+        grpc.insecure_channel(server.address) as channel,
+        pytest.raises(grpc.RpcError) as raised,
+    ):
+        batches_pb2_grpc.BatchesStub(channel).PutReported(request(fates))
+    report = batch_report(raised.value)
+    assert (report.total, report.failed) == (10_000, 10_000)
+    assert {0, 1} <= {one.index for one in report.failures}
+    assert len(dict(raised.value.trailing_metadata())["grpc-status-details-bin"]) * 4 / 3 < 6144
 
 
 def by_hand(stub: Any, everything: list[Any]) -> None:

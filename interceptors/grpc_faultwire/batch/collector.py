@@ -27,7 +27,7 @@ Locate = Callable[[BaseException], "tuple[int, str] | int | None"]
 """From an exception to the index, or index and key, of the item that raised it; None: it is no item's."""
 
 DETAILS_SHARE = 0.6
-"""The part of an error's size budget that its report may take: base64 takes a quarter of it, and there are other details."""
+"""The part of an error's size budget that its report may take; base64 takes a quarter, and there are other details."""
 
 
 class ErrorCollector:
