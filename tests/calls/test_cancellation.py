@@ -47,7 +47,7 @@ def test_callers_that_go(world: World, gate: Gate, shape: str, how: str) -> None
     stub = world.stub({"gate": gate, "ok": lambda _context: None})
     request = pb.Request(step="gate", count=1)
     method = getattr(stub, shape)
-    timeout = 0.15 if how == "deadline" else 20
+    timeout = 0.5 if how == "deadline" else 20
     argument = iter([request]) if shape.startswith("Stream") else request
     running = (
         method(argument, timeout=timeout) if shape.endswith("Stream") else method.future(argument, timeout=timeout)
