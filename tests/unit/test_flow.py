@@ -265,7 +265,7 @@ def test_commit_waits_for_an_attempt_that_needs_the_requests() -> None:
 
 
 def test_a_stream_that_can_be_resumed_is_not_committed_by_what_is_delivered() -> None:
-    """Its messages are credited to the server, and another attempt may follow, but nothing from one that was settled."""
+    """Its messages are credited to the server, another attempt may follow, but nothing from one that was settled."""
     policies = Scripted(0.1)
     policies.healthy = lambda attempt, now: policies.log.append(("healthy", attempt.number))  # type: ignore[method-assign]
     policies.resume = lambda request, response: request

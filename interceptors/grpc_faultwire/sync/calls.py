@@ -12,7 +12,6 @@ from grpc import experimental
 
 from grpc_faultwire.sync.native import visible
 from grpc_faultwire.sync.running import ENDED, Running
-from grpc_faultwire.sync.timer import TIMER
 
 if TYPE_CHECKING:
     _Future = grpc.Future[Any]
@@ -35,16 +34,9 @@ class Call(grpc.RpcError, grpc.Call, _Future):
         self._abandon()
 
     def _abandon(self) -> None:
-        # No lock but grpc's own, which lets the same thread in again: the garbage collector may run anywhere.
         running = self.__dict__.get("_running")
-        if running is None or running.done:
-            return
-        running.abandoned = True
-        inner = running.inner
-        if inner is not None:
-            getattr(inner, "_abandon", inner.cancel)()
-        if inner is None or not running.reports:
-            TIMER.post(running.drop)
+        if running is not None and not running.done:
+            running.abandon()
 
     # Iterating.
 

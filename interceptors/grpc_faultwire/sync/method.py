@@ -9,15 +9,18 @@ from typing import Any
 import grpc
 
 from grpc_faultwire.errors import StatusError
+from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.flow import Flow, failed
 from grpc_faultwire.plan import Plan
 from grpc_faultwire.records import Attempt
 from grpc_faultwire.status import from_rpc_error
 from grpc_faultwire.sync.backoffs import Backoffs, closed_channel
 from grpc_faultwire.sync.calls import Call
-from grpc_faultwire.sync.native import refused
+from grpc_faultwire.sync.hedging import Hedged
+from grpc_faultwire.sync.native import refused, visible
+from grpc_faultwire.sync.reading import Reading
+from grpc_faultwire.sync.recovery import Answered, fallen_back, refreshed
 from grpc_faultwire.sync.requests import Counted, Requests
-from grpc_faultwire.sync.running import Running
 
 Send = Callable[..., Any]
 """grpc's own multi-callable, or its ``with_call`` or ``future``."""
@@ -33,20 +36,44 @@ class Method:
         plan: what is decided about them.
         backoffs: the channel's.
         replays: whether grpc gets its serialized requests from `Requests`.
+
+    Attributes:
+        hedges: whether further attempts may be sent beside those in flight: then nobody blocks inside of one.
+        replays: the same.
     """
 
-    __slots__ = ("_backoffs", "_counts", "_plan", "_streams_requests", "replays")
+    __slots__ = ("_backoffs", "_counts", "_defaults", "_plan", "_streams_requests", "hedges", "replays")
 
     def __init__(self, plan: Plan, backoffs: Backoffs, *, replays: bool) -> None:
         self._plan = plan
         self._backoffs = backoffs
         self._counts = plan.audience.counts_messages
         self._streams_requests = plan.call.kind.request_streaming
+        self._defaults: Options = {} if plan.wait_for_ready is None else {"wait_for_ready": plan.wait_for_ready}
+        self.hedges = plan.hedges
         self.replays = replays
 
-    def call(self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options) -> Any:
-        """Make a call whose response is waited for here, with as many attempts as it takes."""
-        response, error = self._run(send, request, timeout, metadata, options)
+    def call(
+        self,
+        send: Send,
+        request: Any,
+        timeout: float | None,
+        metadata: Any,
+        options: Options,
+        *,
+        with_call: bool = False,
+    ) -> Any:
+        """Make a call whose response is waited for here, with as many attempts as it takes.
+
+        Args:
+            send: returns the response.
+            request: or the requests.
+            timeout: seconds for the whole call.
+            metadata: the caller's.
+            options: the caller's others.
+            with_call: ``send`` returns a call object too, and so does this.
+        """
+        response, error = self._run(send, request, timeout, metadata, options, with_call=with_call)
         if error is None:
             return response
         try:
@@ -55,8 +82,35 @@ class Method:
             # An error that its own traceback leads back to would live until the next garbage collection.
             del error
 
+    def wait(
+        self, future: Send, request: Any, timeout: float | None, metadata: Any, options: Options
+    ) -> tuple[Any, Call]:
+        """Make a call that may be hedged, and wait for its response and its call object.
+
+        Args:
+            future: begins an attempt.
+            request: one, as hedged calls have.
+            timeout: seconds for the whole call.
+            metadata: the caller's.
+            options: the caller's others.
+        """
+        running = self._begin(future, request, timeout, metadata, options)
+        call = Call(running)
+        try:
+            running.wait()
+        except BaseException:
+            call.cancel()
+            raise
+        error = running.flow.error
+        if error is None:
+            return running.inner.result(), call
+        try:
+            raise visible(error) from error.__cause__
+        finally:
+            del error
+
     def _run(
-        self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options
+        self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options, *, with_call: bool
     ) -> tuple[Any, StatusError | None]:
         flow: Any = Flow(self._plan, timeout)  # a Flow, until it is let go below
         raised: Any = None
@@ -69,11 +123,16 @@ class Method:
                 if raised is None:
                     if self._counts:
                         flow.message("received")
+                    if self._plan.learn is not None:
+                        flow.learn(request, response[0] if with_call else response)
                     flow.settle(attempt, None)
                     return response, None
                 delay = flow.settle(attempt, from_rpc_error(raised))
                 if delay is not None and self._backoffs.closed.wait(delay):
                     flow.close(closed_channel(), "done")
+            answer = fallen_back(flow, request) if flow.falling is not None else UNANSWERED
+            if answer is not UNANSWERED:
+                return (answer, Answered(answer)) if with_call else answer, None
         except BaseException as exception:
             flow.close(failed(exception, ()), "failed" if isinstance(exception, Exception) else "cancelled")
             raise
@@ -85,21 +144,30 @@ class Method:
 
     def begin(self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options) -> Call:
         """Begin a call that its caller holds: a future or a stream."""
+        return Call(self._begin(send, request, timeout, metadata, options))
+
+    def _begin(
+        self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options
+    ) -> Reading | Hedged:
         flow = Flow(self._plan, timeout)
         requests, metadata = self._prepared(flow, request, metadata)
 
-        def start(attempt: Attempt) -> Any:
-            sent = request if requests is None else requests.of(attempt)
+        def start(attempt: Attempt, following: Any) -> Any:
+            sent = following if requests is None else requests.of(attempt)
             return send(sent, **self._given(flow, attempt, metadata, options))
 
-        running = Running(flow, start, self._backoffs)
+        running = (Hedged if self.hedges else Reading)(flow, start, self._backoffs, request)
         running.begin()
-        return Call(running)
+        return running
 
     def _given(self, flow: Flow, attempt: Attempt, metadata: Any, options: Options) -> Options:
-        injected = flow.injected(attempt)
-        merged = (*(metadata or ()), *injected) if injected else metadata
-        return {"timeout": attempt.timeout, "metadata": merged, **options}
+        added = flow.injected(attempt)
+        if flow.credentials:
+            replaced = {key for key, _ in flow.credentials}
+            metadata = [pair for pair in metadata or () if pair[0] not in replaced]
+            added = [*flow.credentials, *added]
+        merged = (*(metadata or ()), *added) if added else metadata
+        return {"timeout": attempt.timeout, "metadata": merged, **self._defaults, **options}
 
     def _prepared(self, flow: Flow, request: Any, metadata: Any) -> tuple[Requests | Counted | None, Any]:
         if flow.retriable and metadata:
@@ -109,13 +177,16 @@ class Method:
                 flow.message("sent")
             return None, metadata
         if self.replays:
-            return Requests(request, flow), metadata
+            limit = self._plan.replay_bytes
+            return Requests(request, flow) if limit is None else Requests(request, flow, limit), metadata
         # Another attempt would find the caller's iterator empty, and its server would answer as if that were all.
         flow.commit()
         return Counted(request, flow) if self._counts else None, metadata
 
 
 def _next(flow: Flow) -> Attempt | None:
+    if not refreshed(flow):
+        return None
     try:
         return flow.send()
     except StatusError as refusal:

@@ -50,6 +50,8 @@ class UnaryUnaryMultiCallable(_UnaryUnary):
     ) -> Any:
         """Call, and wait for the response."""
         options = _options(credentials, wait_for_ready, compression)
+        if self._method.hedges:
+            return self._method.wait(self._inner.future, request, timeout, metadata, options)[0]
         return self._method.call(self._inner, request, timeout, metadata, options)
 
     def with_call(
@@ -63,7 +65,9 @@ class UnaryUnaryMultiCallable(_UnaryUnary):
     ) -> Any:
         """Call, and wait for the response and grpc's own call object."""
         options = _options(credentials, wait_for_ready, compression)
-        return self._method.call(self._inner.with_call, request, timeout, metadata, options)
+        if self._method.hedges:
+            return self._method.wait(self._inner.future, request, timeout, metadata, options)
+        return self._method.call(self._inner.with_call, request, timeout, metadata, options, with_call=True)
 
     def future(
         self,
@@ -131,7 +135,7 @@ class StreamUnaryMultiCallable(_StreamUnary):
     ) -> Any:
         """Call, and wait for the response and grpc's own call object."""
         options = _options(credentials, wait_for_ready, compression)
-        return self._method.call(self._inner.with_call, request_iterator, timeout, metadata, options)
+        return self._method.call(self._inner.with_call, request_iterator, timeout, metadata, options, with_call=True)
 
     def future(
         self,

@@ -1,45 +1,42 @@
-"""A call in progress: what grpc's callbacks and our timer hold. Its caller holds a `Call`: dropping it is noticed.
-
-Who decides when an attempt has ended? grpc's callback, in the channel's thread; but a thread that waits inside the
-attempt decides in its place as long as another attempt is possible: else both would go on, and a message would be
-delivered twice.
-"""
+"""A call in progress: what grpc's callbacks and our timer hold. Its caller holds a `Call`: dropping it is noticed."""
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
-import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import grpc
 
 from grpc_faultwire.errors import StatusError
+from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.flow import Flow, cancelled, failed
 from grpc_faultwire.records import Attempt, How
 from grpc_faultwire.status import from_rpc_error
 from grpc_faultwire.sync.backoffs import Backoffs, closed_channel
-from grpc_faultwire.sync.native import as_call, caused, failure, raised_by, refused, reports_its_end
+from grpc_faultwire.sync.callbacks import Callbacks
+from grpc_faultwire.sync.native import as_call, caused, failure, refused, reports_its_end
+from grpc_faultwire.sync.recovery import Answered, elsewhere, fallen_back, refreshed, resumed
 from grpc_faultwire.sync.timer import TIMER, Alarm
-
-_LOGGER = logging.getLogger(__name__)
 
 ENDED = object()
 """What `Running.next` returns once there is no response left."""
 
-Start = Callable[[Attempt], Any]
-"""Puts an attempt on the wire, and returns grpc's call object."""
+Start = Callable[[Attempt, Any], Any]
+"""Puts an attempt on the wire, with this request, and returns grpc's call object."""
 
 
 class Running:
-    """A future or a stream, over as many attempts as it takes.
+    """A call over as many attempts as it takes, of which one is in flight; see `Reading` and `Hedged`.
 
     Args:
         flow: what is decided.
         start: puts an attempt on the wire.
         backoffs: the channel's.
+        request: the caller's, or its requests.
 
     Attributes:
         flow: the same.
@@ -49,7 +46,7 @@ class Running:
         reports: whether attempts tell when they end; a single-threaded stream ends only while it is read.
     """
 
-    def __init__(self, flow: Flow, start: Start, backoffs: Backoffs) -> None:
+    def __init__(self, flow: Flow, start: Start, backoffs: Backoffs, request: Any = None) -> None:
         self.flow = flow
         self.inner: Any = None
         self.done = False
@@ -57,12 +54,15 @@ class Running:
         self.reports = True
         self._start: Start | None = start
         self._backoffs = backoffs
+        self._request = self._following = request
+        self._last: Any = UNANSWERED
+        self._answers: Iterator[Any] = iter(())
+        self._falling = False
+        self._waits = False
         self._context = contextvars.copy_context() if flow.retriable else None
         self._attempt: Attempt | None = None
         self._alarm: Alarm | None = None
-        self._callbacks: list[Callable[[], Any]] | None = []
-        self._readers = 0
-        self._left_to_reader = False
+        self._callbacks = Callbacks()
         self._reported = True
         self._changed = threading.Condition(threading.Lock())
 
@@ -76,7 +76,10 @@ class Running:
             refused(refusal)
             self._finish()
             return
-        raised = self._launch(attempt) if attempt is not None else None
+        if attempt is None:
+            self._go_on(None)
+            return
+        raised = self._launch(attempt)
         if raised is not None:
             raise raised
 
@@ -87,7 +90,7 @@ class Running:
             return None
         try:
             with self.flow.activate():
-                inner = as_call(start(attempt))
+                inner = as_call(start(attempt, self._following))
         except grpc.RpcError as raised:
             error = from_rpc_error(raised)
             self._settle(attempt, error)
@@ -98,28 +101,34 @@ class Running:
         self.reports = reports_its_end(inner)
         if not self.reports:
             TIMER.start()
+        if not self._hold(attempt, inner):
+            inner.cancel()
+        inner.add_done_callback(partial(self._ended, attempt))
+        return None
+
+    def _hold(self, attempt: Attempt, inner: Any) -> bool:
+        """Go on with an attempt that is on the wire; False if nobody wants it any more."""
         with self._changed:
             self.inner, self._attempt, self._reported = inner, attempt, False
             if not self.flow.retriable:
                 self._start = None
-            unwanted = self.done or self.abandoned
             self._changed.notify_all()
-        if unwanted:
-            inner.cancel()
-        inner.add_done_callback(partial(self._ended, attempt))
-        return None
+            return not (self.done or self.abandoned)
 
     def _ended(self, attempt: Attempt, inner: Any) -> None:
         """Hear from grpc that an attempt has ended: in the channel's thread, so nothing may block or be raised."""
         with self._changed:
             if attempt is self._attempt:
                 self._reported = True
-            if self._readers and self.flow.retriable:
-                self._left_to_reader = True
-                return
+                if self._left_to_reader():
+                    return
         self._decide(attempt, inner)
         if self.done:
             self.fire()
+
+    def _left_to_reader(self) -> bool:
+        """Whether a thread that reads the attempt decides about its end; asked under the lock."""
+        return False
 
     def _decide(self, attempt: Attempt, inner: Any) -> None:
         if attempt.ended is not None:
@@ -128,119 +137,125 @@ class Running:
         if self.abandoned and error is not None:
             self.end(error, "abandoned")
         else:
-            self._settle(attempt, error)
+            if error is None and self.flow.plan.learn is not None:
+                self._learn(inner)
+            self._settle(attempt, error, inner)
 
-    def _settle(self, attempt: Attempt, error: StatusError | None) -> None:
+    def _settle(self, attempt: Attempt, error: StatusError | None, inner: Any = None) -> None:
         if error is None and attempt.ended is None and not self.flow.plan.call.kind.response_streaming:
             self.flow.message("received")
         delay = self.flow.settle(attempt, error)
+        self._settled(attempt, inner)
+        self._go_on(delay)
+
+    def _learn(self, inner: Any) -> None:
+        with contextlib.suppress(Exception):  # the call object of another interceptor: its caller will see
+            self.flow.learn(self._request, inner.result())
+
+    def _settled(self, attempt: Attempt, inner: Any) -> None:
+        """Learn that an attempt was settled, before anybody hears of the end."""
+
+    def _go_on(self, delay: float | None) -> None:
         if delay is not None:
-            self._wait_and_send(delay)
+            if self._pause():
+                self._wake(delay)
         elif self.flow.told:
             self._finish()
+        elif self.flow.falling is not None:
+            self._fall_back()
 
-    def _wait_and_send(self, delay: float) -> None:
+    def _pause(self) -> bool:
+        """Be without an attempt for a while, in which closing the channel ends the call; False if it has done so."""
         with self._changed:
             self.inner, self._attempt, self._reported = None, None, True
-        if not self._backoffs.add(self):
+            self._waits = True
+            self._changed.notify_all()
+        added = self._backoffs.add(self)
+        if not added:
             self.end(closed_channel(), "done")
-            return
+        elif self.done:
+            self._backoffs.discard(self)
+        return added and not self.done
+
+    def _wake(self, delay: float) -> None:
         with self._changed:
             if not self.done:
                 self._alarm = TIMER.after(delay, self._send_again)
-                return
-        self._backoffs.discard(self)
 
     def _send_again(self) -> None:
-        self._backoffs.discard(self)
         with self._changed:
             self._alarm = None
-            context = self._context or contextvars.copy_context()
         if self.abandoned:
             self.drop()
-            return
-        try:
-            # Observers, credentials and serializers see the caller's context variables, not those of the timer.
-            attempt = context.run(self.flow.send)
-            if attempt is not None:
-                context.run(self._launch, attempt)
-            elif self.flow.told:
-                self._finish()
-        except BaseException as raised:  # noqa: BLE001  # a policy's fault; without an end the call would hang
-            self.end(failed(raised, ()), "failed")
+        elif self.flow.refresh is not None or self._last is not UNANSWERED:
+            elsewhere(partial(self._within, self._prepare_and_send))
+        else:
+            self._send(self.flow.send)
+
+    def _prepare_and_send(self) -> None:
+        if refreshed(self.flow) and self._continues():
+            self._send(self.flow.send)
+        else:
+            self._go_on(None)
+            self._fire_elsewhere()
+
+    def _continues(self) -> bool:
+        if self._last is not UNANSWERED:
+            self._following = resumed(self.flow, self._request, self._last)
+        return self._following is not UNANSWERED
+
+    def _send(self, ask: Callable[[], Attempt | None]) -> None:
+        self._within(partial(self._ask_and_launch, ask))
         self._fire_elsewhere()
 
-    # Reading.
+    def _ask_and_launch(self, ask: Callable[[], Attempt | None]) -> None:
+        self._backoffs.discard(self)
+        attempt = ask()
+        if attempt is not None:
+            self._launch(attempt)
+        else:
+            self._go_on(None)
+
+    def _within(self, action: Callable[[], None]) -> None:
+        """Do something in the caller's context: its variables are seen by observers, credentials and serializers."""
+        # A copy: an attempt may end in another thread while this one is still inside the original.
+        context = (self._context or contextvars.copy_context()).copy()
+        try:
+            context.run(action)
+        except BaseException as raised:  # noqa: BLE001  # a policy's fault; without an end the call would hang
+            self.end(failed(raised, ()), "failed")
+
+    # Fallbacks.
+
+    def _fall_back(self) -> None:
+        with self._changed:
+            if self._falling:
+                return
+            self._falling = True
+        TIMER.start()
+        if self._pause():
+            elsewhere(partial(self._within, self._answer))
+
+    def _answer(self) -> None:
+        streaming = self.flow.plan.call.kind.response_streaming
+        answer = fallen_back(self.flow, self._request, streaming=streaming)
+        if answer is not UNANSWERED:
+            self.inner = Answered(answer)
+            self._answers = answer if streaming else iter(())
+        self._finish()
+        self.fire()
+
+    # What it is asked.
 
     def next(self) -> Any:
         """Return the next response, or ENDED."""
-        while (entered := self._enter()) is not None:
-            attempt, inner = entered
-            try:
-                with self.flow.activate():
-                    response = next(inner)
-            except StopIteration:
-                self._leave(attempt, inner)
-                self._settle(attempt, None)
-            except grpc.RpcError as raised:
-                error = raised_by(inner, raised)
-                self._leave(attempt, inner)
-                self._settle(attempt, error)
-            except BaseException:
-                self._leave(attempt, inner)
-                raise
-            else:
-                delivered = self.flow.commit()
-                self._leave(attempt, inner)
-                if delivered:
-                    self.flow.message("received")
-                    return response
-            self._await_change(attempt)
-        return ENDED
+        self.wait()
+        return next(self._answers, ENDED)
 
     def initial_metadata(self) -> Any:
         """Return the initial metadata, once they are there; None if the call has ended without."""
-        while (entered := self._enter()) is not None:
-            attempt, inner = entered
-            delivered = False
-            try:
-                metadata = inner.initial_metadata()
-                if self.flow.retriable and inner.done():
-                    self._left_to_reader = True
-                else:
-                    delivered = self.flow.commit()
-            finally:
-                self._leave(attempt, inner)
-            if delivered:
-                return metadata
-            self._await_change(attempt)
+        self.wait()
         return None if self.inner is None or self.flow.error is not None else self.inner.initial_metadata()
-
-    def _enter(self) -> tuple[Attempt, Any] | None:
-        """Become a reader of the attempt in flight, waiting for it if need be; None if the call has ended."""
-        with self._changed:
-            while not self.done:
-                if self._attempt is not None:
-                    self._readers += 1
-                    return self._attempt, self.inner
-                self._changed.wait()
-        return None
-
-    def _leave(self, attempt: Attempt, inner: Any) -> None:
-        with self._changed:
-            self._readers -= 1
-            decide = self._left_to_reader and not self._readers
-            if decide:
-                self._left_to_reader = False
-        if decide:
-            self._decide(attempt, inner)
-            self._fire_elsewhere()
-
-    def _await_change(self, attempt: Attempt) -> None:
-        """Wait until whoever ends the call, or goes on to another attempt, has done so."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.done or self._attempt is not attempt)
-        self._fire_elsewhere()
 
     # Ends.
 
@@ -272,6 +287,18 @@ class Running:
             inner.cancel()
         return True
 
+    def abandon(self) -> None:
+        """Notice that the caller has dropped the call, without a lock but grpc's own: the garbage collector calls this.
+
+        grpc's lock lets the same thread in again.
+        """
+        self.abandoned = True
+        inner = self.inner
+        if inner is not None:
+            getattr(inner, "_abandon", inner.cancel)()
+        if inner is None or not self.reports:
+            TIMER.post(self.drop)
+
     def drop(self) -> None:
         """End a call that its caller has dropped and that no callback of grpc will end."""
         self.end(cancelled("Cancelled upon garbage collection!", ()), "abandoned")
@@ -281,51 +308,32 @@ class Running:
         with self._changed:
             self.done = True
             alarm, self._alarm = self._alarm, None
-            self._start = self._context = None
+            self._start = self._context = self._request = self._following = None
             self._changed.notify_all()
         if alarm is not None:
             alarm.cancel()
+        if self._waits:
             self._backoffs.discard(self)
 
     # The caller's callbacks.
 
     def call_back(self, callback: Callable[[], Any]) -> bool:
         """Remember a callback until the call ends; False if they have been called."""
-        with self._changed:
-            if self._callbacks is None:
-                return False
-            self._callbacks.append(callback)
-            return True
+        return self._callbacks.add(callback)
 
     def call_back_unless_done(self, callback: Callable[[], Any]) -> bool:
         """Remember a callback; False if the call has ended."""
-        with self._changed:
-            if self.done or self._callbacks is None:
-                return False
-            self._callbacks.append(callback)
-            return True
+        return not self.done and self._callbacks.add(callback)
 
     def fire(self) -> None:
         """Call the callbacks, once, in the order in which they came."""
-        with self._changed:
-            callbacks, self._callbacks = self._callbacks or (), None
-        for callback in callbacks:
-            try:
-                callback()
-            except BaseException:
-                if not self.reports:
-                    # grpc's single-threaded calls let it through to the reader, in whose thread this is.
-                    raise
-                _LOGGER.exception("Exception in callback %r", callback)
+        # grpc's single-threaded calls let faults through to the reader, in whose thread this is.
+        self._callbacks.fire(raising=not self.reports)
 
     def _fire_elsewhere(self) -> None:
         """Call the callbacks if grpc's own came before the end, or will not come; never in a thread that waits."""
-        with self._changed:
-            if not self.done or not self._reported or self._callbacks is None:
-                return
-            if not self._callbacks:
-                self._callbacks = None
-                return
+        if not self.done or not self._reported or self._callbacks.closed_empty():
+            return
         if self.reports:
             TIMER.after(0.0, self.fire)
         else:
