@@ -90,6 +90,9 @@ class Waiting(Listeners):
         if isinstance(raised, asyncio.CancelledError):
             if self.flow.how == "failed":
                 self.raise_end(raised)
+            if call is not self.call and _is_cancelled():
+                # This attempt had just failed: cancelling it was too late, and nothing else told its call.
+                self.cancel()
         elif not is_usage(raised):
             # Metadata or a request that grpc cannot send: it raises in its own task, and there never is a status.
             self.end(failed(raised, grpc.aio.Metadata()), "failed")
@@ -124,3 +127,8 @@ class Waiting(Listeners):
             raise asyncio.CancelledError
         _ = self.error.error_id  # chosen when it is first asked for, and the same in every copy
         raise copy.copy(self.error) from self.error.__cause__ or cause
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
