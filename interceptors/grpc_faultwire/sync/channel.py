@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random as random_numbers
 import time
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from grpc_faultwire.config import ClientPolicy
 from grpc_faultwire.decisions import source_of
 from grpc_faultwire.plan import Plan, PolicySource
 from grpc_faultwire.records import CallInfo, Kind, Side
+from grpc_faultwire.service_config import retried_by_core
 from grpc_faultwire.state import PolicyState
 from grpc_faultwire.sync.backoffs import Backoffs
 from grpc_faultwire.sync.method import Method
@@ -26,6 +28,8 @@ from grpc_faultwire.sync.multicallables import (
     UnaryUnaryMultiCallable,
 )
 from grpc_faultwire.sync.requests import keeping
+
+_LOGGER = logging.getLogger(__name__)
 
 MAX_METHODS = 1000
 """Methods that are remembered; programs that call by made-up names start anew then."""
@@ -40,6 +44,7 @@ def wrap_channel(
     target: str | None = None,
     clock: Callable[[], float] = time.monotonic,
     random: Callable[[], float] = random_numbers.random,
+    options: Iterable[tuple[str, Any]] = (),
 ) -> Channel:
     """Return a channel that behaves as this one, but for its errors, which are `StatusError`s.
 
@@ -54,6 +59,9 @@ def wrap_channel(
         target: what observers and policies call the target. None: what the channel was made for, if it tells.
         clock: returns seconds that never go back.
         random: returns numbers in [0, 1), for jitter.
+        options: the arguments that the channel was made with. A channel does not tell them; given here, a service
+            config in them that retries what the policy retries too is warned of, once. One that comes from a name
+            resolver cannot be seen: pass ``("grpc.service_config_disable_resolution", 1)`` to the channel against it.
 
     Raises:
         ValueError: a state without a `ClientPolicy`.
@@ -61,12 +69,14 @@ def wrap_channel(
     """
     if isinstance(channel, grpc.aio.Channel):
         raise TypeError(f"{type(channel).__name__} is a grpc.aio channel: use grpc_faultwire.aio.wrap_channel")
+    observers = tuple(observers)
     methods = Methods(
-        source_of(policy, state),
+        source_of(policy, state, observers),
         audience=Audience(observers),
         target=target or target_of(channel),
         clock=clock,
         random=random,
+        options=options,
     )
     return Channel(channel, methods)
 
@@ -92,6 +102,7 @@ class Methods:
         target: what the channel was made for.
         clock: returns seconds that never go back.
         random: returns numbers in [0, 1).
+        options: the channel's arguments, as far as they are known.
     """
 
     def __init__(
@@ -102,6 +113,7 @@ class Methods:
         target: str,
         clock: Callable[[], float],
         random: Callable[[], float],
+        options: Iterable[tuple[str, Any]] = (),
     ) -> None:
         self.backoffs = Backoffs()
         self._policy = policy
@@ -109,6 +121,7 @@ class Methods:
         self._target = target
         self._clock = clock
         self._random = random
+        self._options = tuple(options)
         self._known: dict[tuple[str, Kind], Method] = {}
 
     def find(self, path: str | bytes, kind: Kind, *, replays: bool) -> Method:
@@ -131,6 +144,12 @@ class Methods:
         call = CallInfo.of(path, kind=kind, side=Side.CLIENT, target=self._target)
         policies = self._policy.for_method(call) if self._policy is not None else None
         plan = Plan(call, clock=self._clock, audience=self._audience, policies=policies, random=self._random)
+        if policies is not None and self._options and retried_by_core(self._options, path):
+            # Once: what retries one method mostly retries them all.
+            self._options = ()
+            _LOGGER.warning(
+                "The service config of the channel to %s retries %s too: attempts multiply", call.target, path
+            )
         return Method(plan, self.backoffs, replays=replays and policies is not None and kind.request_streaming)
 
 

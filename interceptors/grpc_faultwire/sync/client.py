@@ -48,11 +48,9 @@ def client_interceptors(
     Returns:
         One interceptor, which serves all kinds of calls.
     """
-    return [
-        ClientInterceptor(
-            Methods(source_of(policy, state), audience=Audience(observers), target=target, clock=clock, random=random)
-        )
-    ]
+    observers = tuple(observers)
+    source = source_of(policy, state, observers)
+    return [ClientInterceptor(Methods(source, audience=Audience(observers), target=target, clock=clock, random=random))]
 
 
 _Details = namedtuple(  # noqa: PYI024  # grpc's interface has no such class to give types to
@@ -96,16 +94,19 @@ class ClientInterceptor(
         return self._begin(Kind.BIDI_STREAM, continuation, client_call_details, request_iterator)
 
     def _begin(self, kind: Kind, continuation: Any, details: Any, request: Any) -> Any:
-        def send(request: Any, *, timeout: float | None, metadata: Any) -> Any:
+        def send(request: Any, *, timeout: float | None, metadata: Any, wait_for_ready: bool | None = None) -> Any:
             changed = _ClientCallDetails(
                 details.method,
                 timeout,
                 metadata,
                 getattr(details, "credentials", None),
-                getattr(details, "wait_for_ready", None),
+                wait_for_ready,
                 getattr(details, "compression", None),
             )
             return continuation(changed, request)
 
         method = self._methods.find(details.method, kind, replays=False)
-        return method.begin(send, request, getattr(details, "timeout", None), getattr(details, "metadata", None), {})
+        wait = getattr(details, "wait_for_ready", None)
+        options = {} if wait is None else {"wait_for_ready": wait}
+        timeout, metadata = getattr(details, "timeout", None), getattr(details, "metadata", None)
+        return method.begin(send, request, timeout, metadata, options)
