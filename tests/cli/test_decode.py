@@ -227,6 +227,19 @@ def test_causes_are_a_tree(run: Run) -> None:
     ]
 
 
+def test_a_long_chain_of_causes_is_bounded(run: Run) -> None:
+    """Causes are nested to a bound, and what is deeper still is shown beside."""
+    chain = errors_pb2.ErrorReport(
+        causes=[errors_pb2.Cause(parent=one - 1, code=13, message=str(one)) for one in range(60)]
+    )
+    told = facts(run, status_pb2.Status(code=13, message="m", details=[packed(chain)]))["causes"]
+    depth, node = 0, told[0]
+    while "causes" in node:
+        depth, node = depth + 1, node["causes"][0]
+    assert depth == 16 - 1
+    assert json.dumps(told).count('"error"') == 60
+
+
 def test_unknown_types_are_named_with_their_sizes(run: Run) -> None:
     """A detail of a type that nobody has is named, with its bytes only if asked for."""
     status = status_pb2.Status(code=3, details=[any_pb2.Any(type_url="type.example.com/acme.Secret", value=b"12345")])

@@ -93,11 +93,11 @@ def _behind_keys(text: str) -> Iterator[Found]:
 
 
 def _named(rest: str) -> Iterator[tuple[bytes, status_pb2.Status]]:
-    spans = [span for span, _ in zip(re.finditer(_SPANS, rest, re.VERBOSE), range(_NAMED_CANDIDATES), strict=False)]
     for accept in (_is_likely, _is_possible):
-        for span in spans:
-            yield from _decoded(_readings(span), accept)
         yield from _joined(rest, accept)
+        spans = re.finditer(_SPANS, rest, re.VERBOSE)
+        for span, _ in zip(spans, range(_NAMED_CANDIDATES), strict=False):
+            yield from _decoded(_readings(span), accept)
 
 
 def _joined(rest: str, accept: _Accept) -> Iterator[tuple[bytes, status_pb2.Status]]:
