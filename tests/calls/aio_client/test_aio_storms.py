@@ -112,7 +112,7 @@ def run_storm(count: int, seed: int, policy: Any, how: str = "wrapped") -> None:
     unhandled: list[str] = []
     asyncio.run(run())
     if how == "wrapped":
-        # grpc's own poller loses a race for its socket now and then, and its own tasks outlive dropped calls. Behind any
+        # grpc's own poller loses a race for its socket now and then, and its tasks outlive dropped calls. Behind any
         # official interceptor, even one that does nothing, its generators and tasks complain by the dozen.
         theirs = ("Poller", "cygrpc", "_call.py", "_interceptor.py", "task: None")
         assert [one for one in unhandled if not any(word in one for word in theirs)] == []
