@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -30,8 +30,8 @@ from grpc_faultwire.errors import (
     Unknown,
     error_class,
 )
+from grpc_faultwire.exits import Exit, Recoverable, Reraise, Withdrawal
 from grpc_faultwire.exposure import Exposure
-from grpc_faultwire.handlers import Recovery
 from grpc_faultwire.messages import UNCHECKED, MalformedRequestError, UnknownMethodError, UnserializableError, check
 from grpc_faultwire.records import CallInfo, Event, How, Outcome
 from grpc_faultwire.redaction import Redactor, encodable, escaped
@@ -67,31 +67,6 @@ class Settings:
     def __post_init__(self) -> None:
         if not 1024 <= self.budget <= TRANSPORT:
             raise ValueError(f"budget is {self.budget!r}; it must be 1024 to {TRANSPORT} bytes (default {BUDGET})")
-
-
-class Recoverable(NamedTuple):
-    """Answer with what one of these gives (`ServerCall.recovered`), or give up (`ServerCall.unrecovered`)."""
-
-    recoveries: tuple[Recovery, ...]
-    error: StatusError
-
-
-class Reraise(NamedTuple):
-    """Let the exception go on to grpc."""
-
-    exception: BaseException
-
-
-class Withdrawal(NamedTuple):
-    """Try to send the reply: a task may have cancelled itself. If its caller has gone, let the exception go on."""
-
-    exception: BaseException
-    error: StatusError
-    reply: Reply
-
-
-Exit = Reply | Recoverable | Reraise | Withdrawal | None
-"""What an adapter does at a handler's exit; None: send what the handler returned."""
 
 
 class ServerCall:

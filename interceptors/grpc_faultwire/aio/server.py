@@ -14,10 +14,11 @@ import grpc
 import grpc.aio
 
 from grpc_faultwire.aio.bridge import bridged_stream, bridged_unary
+from grpc_faultwire.exits import Exit, Recoverable, Reraise, Withdrawal
 from grpc_faultwire.interception import Interception
 from grpc_faultwire.messages import UNCHECKED, UnknownMethodError, check, checked
 from grpc_faultwire.records import CallInfo
-from grpc_faultwire.server_call import Exit, Recoverable, Reraise, ServerCall, Settings, Withdrawal
+from grpc_faultwire.server_call import ServerCall, Settings
 from grpc_faultwire.status import Reply
 
 logger = logging.getLogger("grpc_faultwire.server")

@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 
 import grpc
 
+from grpc_faultwire.exits import Exit, Recoverable, Reraise
 from grpc_faultwire.interception import Interception
 from grpc_faultwire.messages import UNCHECKED, UnknownMethodError, UnserializableError, check, checked
 from grpc_faultwire.records import CallInfo
-from grpc_faultwire.server_call import Exit, Recoverable, Reraise, ServerCall, Settings
+from grpc_faultwire.server_call import ServerCall, Settings
 from grpc_faultwire.status import Reply
 
 logger = logging.getLogger("grpc_faultwire.server")
@@ -94,32 +95,9 @@ def _non_blocking(
         # Whose caller goes may never send again, and so never say that it has ended.
         if not context.add_callback(call.gone):
             call.gone()
-
-        def finish(leaving: Exit) -> None:
-            # This may be any thread, where raising would reach nobody: set the status, and tell grpc that all is sent.
-            if isinstance(leaving, Reply):
-                context.set_trailing_metadata(leaving.trailers)
-                context.set_code(leaving.code)
-                context.set_details(leaving.message)
-            send_response(None)
-
-        def send(response: Any) -> None:
-            if response is None:
-                finish(call.returned())
-                return
-            try:
-                check(response, serializer)
-            except UnserializableError as exception:
-                leaving = call.raised(exception)
-            else:
-                call.message("sent")
-                send_response(response)
-                return
-            finish(leaving)
-
         try:
             with call.active():
-                behavior(_received(request, call), Context(call), send)
+                behavior(_received(request, call), Context(call), _Sender(call, send_response, serializer))
         except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
             leaving = call.raised(exception)
         else:
@@ -127,6 +105,30 @@ def _non_blocking(
         _leave(call, call.unrecovered(leaving.error) if isinstance(leaving, Recoverable) else leaving)
 
     return respond
+
+
+class _Sender:
+    """What a non-blocking behavior sends its responses with, from any thread; None ends the RPC."""
+
+    def __init__(self, call: ServerCall, send_response: Callable[[Any], None], serializer: Any) -> None:
+        self._call = call
+        self._send = send_response
+        self._serializer = serializer
+
+    def __call__(self, response: Any) -> None:
+        try:
+            leaving = self._call.returned() if response is None else check(response, self._serializer)
+        except UnserializableError as exception:
+            response, leaving = None, self._call.raised(exception)
+        if isinstance(leaving, Reply):
+            # Raising here would reach nobody: set the status, and tell grpc that all is sent.
+            context = self._call.context
+            context.set_trailing_metadata(leaving.trailers)
+            context.set_code(leaving.code)
+            context.set_details(leaving.message)
+        if response is not None:
+            self._call.message("sent")
+        self._send(response)
 
 
 def _step(call: ServerCall, responses: _Responses, serializer: Any) -> tuple[Any, Exit]:
