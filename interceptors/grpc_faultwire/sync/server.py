@@ -116,8 +116,12 @@ class _Sender:
         self._serializer = serializer
 
     def __call__(self, response: Any) -> None:
+        leaving: Exit = None
         try:
-            leaving = self._call.returned() if response is None else check(response, self._serializer)
+            if response is None:
+                leaving = self._call.returned()
+            else:
+                check(response, self._serializer)
         except UnserializableError as exception:
             response, leaving = None, self._call.raised(exception)
         if isinstance(leaving, Reply):
