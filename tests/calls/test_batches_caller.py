@@ -13,18 +13,21 @@ import grpc.aio
 import pytest
 from batch_lab import Caller, Servicer, Shop, items, request, servicer
 from conftest import World
+from google.rpc import status_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faultwire.testing.v1 import batches_pb2 as pb
 from faultwire.testing.v1 import batches_pb2_grpc
+from faultwire.v1 import errors_pb2
 from grpc_faultwire import NotFound, Unavailable
-from grpc_faultwire.batch import BatchPolicy, Progress, aio, sync
+from grpc_faultwire.batch import BatchPolicy, Progress, aio, batch_report, sync
 from grpc_faultwire.config import ClientPolicy
 from grpc_faultwire.policies import BudgetPolicy, RetryBudget, RetryPolicy
 from grpc_faultwire.state import PolicyState
 from grpc_faultwire.testing import serve
 
+ONE = errors_pb2.BatchReport(total=1, succeeded=1)
 QUICK = RetryPolicy(initial_backoff=0.001, max_attempts=3)
 FATES = ("", "", "", "missing", "flaky", "never", "bug")
 
@@ -143,6 +146,9 @@ def test_what_cannot_be_sent_or_read(address: str, side: str) -> None:
     )
     result = Caller(side, address).send(items("", ""), values=lambda response: ["one", "two", "three"])
     assert set(result.unknown) == {0, 1}
+    for other in (pb.PutResponse(failed_items={2: status_pb2.Status(code=5)}), pb.PutReportedResponse(report=ONE)):
+        result = Caller(side, address).send(items("", ""), read=lambda _, other=other: batch_report(other))
+        assert set(result.unknown) == {0, 1}
 
 
 def test_progress_is_told(address: str, side: str) -> None:

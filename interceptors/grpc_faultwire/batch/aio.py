@@ -164,6 +164,7 @@ class Batch:
         except Exception as fault:  # noqa: BLE001  # whatever a deserializer or a user's function raises
             self._run.finish(request, None, self._caller._clock(), cause=fault)
         finally:
+            self._run.drop(request)  # whatever has happened, nobody waits for it any more
             self._wake.set()
 
     def _start(self, request: Request) -> Any:

@@ -38,6 +38,7 @@ class Answers:
         """Tell a run of a response to a whole request. One that cannot be read leaves its items unknown."""
         try:
             report = self._report(response)
+            _check(report, len(request.entries))
             values = self._by_position(request, response, report)
         except Exception as fault:  # noqa: BLE001  # whatever a user's function raises: nobody can know then
             run.finish(request, None, now, cause=fault)
@@ -92,6 +93,13 @@ class Answers:
             for position in range(len(request.entries)):
                 run.spare(request, position, _rolled_back(error))
         run.finish(request, error, now, applied=False)
+
+
+def _check(report: Report, sent: int) -> None:
+    """Refuse a report that is about another request than was sent: to be silent of an item would call it well."""
+    last = max((failure.index for failure in report.failures), default=-1)
+    if last >= sent or report.total not in (None, 0, sent):
+        raise ValueError(f"{sent} items were sent; the report is on {report.total}, and names item {last}")
 
 
 def _rolled_back(error: StatusError) -> StatusError:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from grpc_faultwire.policies import RetryPolicy, checks
+
+logger = logging.getLogger("grpc_faultwire.batch")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,5 +50,11 @@ class BatchPolicy:
                 checks.positive(name, seconds)
 
     def may_repeat(self, item: Any) -> bool:
-        """Tell whether an item may be carried out twice."""
-        return self.idempotent if isinstance(self.idempotent, bool) else bool(self.idempotent(item))
+        """Tell whether an item may be carried out twice. A function that raises says no."""
+        if isinstance(self.idempotent, bool):
+            return self.idempotent
+        try:
+            return bool(self.idempotent(item))
+        except Exception:
+            logger.exception("the function that tells idempotent items raised; the item is not carried out twice")
+            return False

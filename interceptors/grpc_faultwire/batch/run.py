@@ -97,13 +97,10 @@ class BatchRun:
             now: seconds on the monotonic clock.
         """
         if self._deadline.expired(now):
-            self.stop(
-                _local(
-                    DeadlineExceeded(
-                        "The batch's time was over before this item was sent.", reason=NOT_SENT, domain=DOMAIN
-                    )
-                )
+            late = DeadlineExceeded(
+                "The batch's time was over before this item was sent.", reason=NOT_SENT, domain=DOMAIN
             )
+            self.stop(_local(late))
         if len(self._open) < self._policy.concurrency:
             entries, due = self._ready(now)
             if entries:
@@ -284,19 +281,25 @@ class BatchRun:
         for entry in self._splitter.rest():
             self._ledger.ill(entry, error, certain=True)
 
-    def abandon(self, error: StatusError | None = None) -> None:
+    def abandon(self) -> None:
         """Give up the requests under way: what they carried out nobody will know. Sends nothing more."""
-        lost = error or _local(Cancelled("The batch was cancelled.", reason=UNACKNOWLEDGED, domain=DOMAIN))
         self.stop(
             _local(Cancelled("The batch was cancelled before this item was sent.", reason=NOT_SENT, domain=DOMAIN))
         )
         for request in list(self._open):
-            self._open.discard(request)
-            for position, entry in enumerate(request.entries):
-                judgement = request.answered.get(position, _LOST)
-                if judgement is not None:
-                    failed = entry.error if judgement is not _LOST else lost
-                    self._ledger.ill(entry, failed, certain=judgement.certain)
+            self.drop(request)
+
+    def drop(self, request: Request) -> None:
+        """Give up a request under way. One that has ended is left alone."""
+        if request not in self._open:
+            return
+        self._open.discard(request)
+        lost = _local(Cancelled("The request was given up.", reason=UNACKNOWLEDGED, domain=DOMAIN))
+        for position, entry in enumerate(request.entries):
+            judgement = request.answered.get(position, _LOST)
+            if judgement is not None:
+                error = lost if judgement is _LOST else entry.error
+                self._ledger.ill(entry, error, certain=judgement.certain)
 
     def progress(self) -> Progress:
         """Return how far it is."""

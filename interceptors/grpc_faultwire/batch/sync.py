@@ -37,7 +37,8 @@ class BatchCaller:
     Args:
         method: of a stub, of any shape. A request stream is one batch of messages; of a response stream each response
             has the statuses of some items.
-        request: makes a request, or the messages of a request stream, from a list of items.
+        request: makes a request, or the messages of a request stream, from a list of items. Called in the threads of
+            the requests, as are ``values`` and ``read``.
         policy: how batches are split and sent again. Default: `BatchPolicy()`.
         values: see `Answers`.
         read: see `Answers`.
@@ -180,6 +181,7 @@ class Batch:
                 self._run.finish(request, None, self._caller._clock(), cause=fault)
         finally:
             with self._lock:
+                self._run.drop(request)  # whatever has happened, nobody waits for it any more
                 self._calls.pop(request, None)
             self._ended.put(None)
 

@@ -138,6 +138,7 @@ def test_innocent_items_of_an_atomic_batch_are_counted_as_such() -> None:
     assert (report.total, report.succeeded, report.failed) == (5, 0, 1)
     assert (report.rolled_back, report.not_attempted, report.atomic) == (2, 2, True)
     assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
 
 
 def test_leaving_without_failures_raises_nothing() -> None:

@@ -44,6 +44,10 @@ class Server:
         self.sent.append([entry.index for entry in request.entries])
         self.seen.update(entry.index for entry in request.entries)
 
+    def carry_out(self, request: Request) -> None:
+        for entry in request.entries:
+            self.done[entry.index] += answer(entry.item, self.seen[entry.index]) is None
+
     def answer(self, run: BatchRun, request: Request, *, lost: bool = False) -> None:
         for position, entry in enumerate(request.entries):
             error = answer(entry.item, self.seen[entry.index])
@@ -84,6 +88,8 @@ def play(
             server.answer(run, under_way.pop(pick(len(under_way))), lost=lose())
         else:
             clock.advance(step)
+    for request in under_way:  # the server carries them out all the same, and nobody hears of it
+        server.carry_out(request)
     return run.result(), server, run
 
 
@@ -245,6 +251,13 @@ def test_unacknowledged_items(idempotent: Any, state: str, requests: int) -> Non
     assert result.requests == requests
 
 
+def test_a_function_of_idempotence_that_raises_says_no(caplog: pytest.LogCaptureFixture) -> None:
+    """The item is not carried out twice, and the fault is logged."""
+    result, _, _ = play(["ok"], BatchPolicy(idempotent=lambda item: 1 / 0), lose=lambda: True)
+    assert result.state(0) == "unknown"
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_an_unnamed_failure_is_never_called_success() -> None:
     """Where the answer does not say which items failed, none of them is said to be well."""
     run = BatchRun(["ok", "ok"], BatchPolicy(), now=0.0, random=lambda: 0.5, size=lambda _: 1)
@@ -255,6 +268,31 @@ def test_an_unnamed_failure_is_never_called_success() -> None:
     result = run.result()
     assert (result.state(0), result.state(1)) == ("failed", "unknown")
     assert isinstance(result.unknown[1].error, Unknown)
+
+
+def test_retries_of_several_requests_go_together() -> None:
+    """A part of a request waits for the answers under way, which bring more to send along with it."""
+    fates = ["flaky", "ok", "ok", "ok"] * 5
+    result, server, _ = play(fates, BatchPolicy(max_items=4, concurrency=2))
+    assert result.ok
+    assert server.sent[5:] == [[0, 4, 8, 12], [16]]
+
+
+def test_a_second_answer_changes_nothing() -> None:
+    """Of two answers to one item the first counts; answers to no item, or after the end, are left alone."""
+    run = BatchRun(["ok", "ok"], BatchPolicy(), now=0.0, random=lambda: 0.5, size=lambda _: 1)
+    request = run.next(0.0)
+    assert isinstance(request, Request)
+    run.acknowledge(request, 0, None, "first")
+    run.acknowledge(request, 0, None, "second")
+    run.acknowledge(request, 0, NotFound("no"))
+    run.acknowledge(request, 7, None)
+    run.finish(request, None, 0.0, applied=True)
+    run.finish(request, Unknown("?"), 0.0)
+    run.acknowledge(request, 1, NotFound("no"))
+    assert run.progress().ok == 2
+    result = run.result()
+    assert (result.ok, result.values) == (True, {0: "first"})
 
 
 def test_the_deadline_is_the_batchs() -> None:
