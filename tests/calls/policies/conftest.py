@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 from policy_lab import WORLDS, Caller, Flaky
 
-from grpc_faultwire.sync import ServerInterceptor
 from grpc_faultwire.testing import serve
 
 
@@ -16,7 +15,7 @@ from grpc_faultwire.testing import serve
 def flaky() -> Iterator[tuple[Flaky, str]]:
     """Serve one flaky server for the whole run."""
     server = Flaky()
-    with serve([server], [ServerInterceptor()], max_workers=60) as running:
+    with serve([server], max_workers=60) as running:
         yield server, running.address
 
 

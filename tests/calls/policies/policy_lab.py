@@ -31,6 +31,8 @@ from grpc_faultwire import RetryScope, StatusError
 from grpc_faultwire import aio as aio_world
 from grpc_faultwire import sync as sync_world
 from grpc_faultwire.records import Attempt, CallInfo, Event, Outcome
+from grpc_faultwire.redaction import Redactor
+from grpc_faultwire.status import PUSHBACK_KEY, encode
 
 READ = "/bookshop.v1.Bookshop/GetBook"
 """Unary; its proto says NO_SIDE_EFFECTS."""
@@ -199,12 +201,16 @@ class Flaky(grpc.GenericRpcHandler):
     def _status(self, act: Act, context: Any) -> None:
         if act.code == "OK":
             return
+        trailers: list[tuple[str, Any]] = []
+        if act.retry_info is not None or act.scope is not None:
+            error = ERRORS[act.code](act.message, retry_delay=act.retry_info, retry_scope=act.scope)
+            reply = encode(error, service="flaky.v1.Flaky", method="Do", redactor=Redactor(), now=0.0, jitter=0.0)
+            # Our own server says the same by pushback too; what the details say is to be tested alone.
+            trailers = [pair for pair in reply.trailers if pair[0] != PUSHBACK_KEY]
         if act.pushback is not None:
-            context.set_trailing_metadata((("grpc-retry-pushback-ms", act.pushback),))
-        code = grpc.StatusCode[act.code]
-        if act.retry_info is None and act.scope is None:
-            context.abort(code, act.message)
-        raise ERRORS[act.code](act.message, retry_delay=act.retry_info, retry_scope=act.scope)
+            trailers.append((PUSHBACK_KEY, act.pushback))
+        context.set_trailing_metadata(tuple(trailers))
+        context.abort(grpc.StatusCode[act.code], act.message)
 
 
 class Ledger:
@@ -315,9 +321,25 @@ class Caller:
         self._channels: list[Any] = []
 
     def connect(
-        self, policy: Any = None, *, observers: Iterable[Any] = (), options: Any = None, **settings: Any
+        self,
+        policy: Any = None,
+        *,
+        observers: Iterable[Any] = (),
+        options: Any = None,
+        told: bool = False,
+        **settings: Any,
     ) -> Caller:
-        """Wrap a new channel; ``settings`` are those of `wrap_channel`, such as ``state``."""
+        """Wrap a new channel.
+
+        Args:
+            policy: its policy.
+            observers: besides the ledger.
+            options: the bare channel's arguments.
+            told: whether `wrap_channel` is told them.
+            settings: those of `wrap_channel`, such as ``state``.
+        """
+        if told:
+            settings["options"] = options
 
         def make() -> Any:
             bare = self._bare(options)
