@@ -13,6 +13,7 @@ import pytest
 from grpc_reflection.v1alpha import reflection
 
 from bookshop.v1 import bookshop_faultwire, bookshop_pb2, bookshop_pb2_grpc
+from grpc_faultwire import Unavailable
 from grpc_faultwire.sync.server import ServerInterceptor
 from grpc_faultwire.testing import serve
 
@@ -26,6 +27,7 @@ class Shop(bookshop_pb2_grpc.BookshopServicer):
 
     def __init__(self) -> None:
         self.calls = 0
+        self.down = False
         self.metadata: list[tuple[str, str | bytes]] = []
 
     def GetBook(self, request: Any, context: Any) -> Any:
@@ -33,6 +35,8 @@ class Shop(bookshop_pb2_grpc.BookshopServicer):
         self.metadata = list(context.invocation_metadata())
         if request.isbn == "flaky" and self.calls < 3:
             raise bookshop_faultwire.PricesUnavailable(retry_delay=0.01)
+        if request.isbn == "down" and self.calls < 3:
+            raise Unavailable("Not now.")
         if request.isbn == "lost":
             raise bookshop_faultwire.BookNotFound(isbn="lost")
         if request.isbn == "secret":
@@ -46,6 +50,9 @@ class Shop(bookshop_pb2_grpc.BookshopServicer):
             raise bookshop_faultwire.BookNotFound(isbn="third")
 
     def PlaceOrder(self, request_iterator: Any, context: Any) -> Any:
+        self.calls += 1
+        if self.calls < 3 and self.down:
+            raise Unavailable("Not now.")
         return bookshop_pb2.Order(id="o", total_cents=sum(line.quantity for line in request_iterator))
 
     def QuotePrices(self, request_iterator: Any, context: Any) -> Iterator[Any]:
@@ -100,6 +107,20 @@ def test_attempts_are_listed(run: Run, folder: Path, target: str, shop: Shop) ->
     rows = [line.split() for line in done.err.splitlines()[1:4]]
     assert [row[:2] for row in rows] == [["1", "UNAVAILABLE"], ["2", "UNAVAILABLE"], ["3", "OK"]]
     assert [len(row) for row in rows] == [4, 4, 3]
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "attempts"),
+    [("GetBook", "", 3), ("PlaceOrder", "", 1), ("PlaceOrder", "--idempotent", 3)],
+)
+def test_only_what_is_idempotent_is_sent_again(
+    run: Run, folder: Path, target: str, shop: Shop, method: str, option: str, attempts: int
+) -> None:
+    """What the proto calls free of side effects is retried, and anything else only if the caller says so."""
+    shop.down = True
+    data = '{"isbn": "down"}'
+    done = run(["call", "--plaintext", *option.split(), target, f"bookshop.v1.Bookshop/{method}", "-d", data])
+    assert (shop.calls, done.code) == (attempts, 0 if attempts == 3 else 1)
 
 
 def test_one_attempt_is_one_attempt(run: Run, folder: Path, target: str, shop: Shop) -> None:
