@@ -137,6 +137,13 @@ def test_an_unreachable_server(side: str) -> None:
     assert result.requests == 3
 
 
+def test_the_channel_does_not_retry_as_well(side: str) -> None:
+    """A channel whose policy retries leaves a batch's requests to the batch, or the two would multiply."""
+    caller = Caller(side, "127.0.0.1:1", policy=ClientPolicy(idempotent=True))
+    result = caller.send(items(""), BatchPolicy(retry=QUICK, attempt_timeout=5))
+    assert result.unknown[0].attempts == 1
+
+
 def test_what_cannot_be_sent_or_read(address: str, side: str) -> None:
     """A request that cannot be made was never sent; an answer that cannot be read leaves its items unknown."""
     result = Caller(side, address).send(items(""), make=lambda chunk: 1 / 0)

@@ -11,7 +11,6 @@ from conftest import World
 from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
-from faultwire.testing.v1 import batches_pb2 as pb
 from faultwire.testing.v1 import batches_pb2_grpc
 from grpc_faultwire import Internal, NotFound, Translator
 from grpc_faultwire.batch import ErrorCollector, batch_report

@@ -13,10 +13,10 @@ import grpc.aio
 
 from grpc_faultwire.batch.answers import Answers, Read, Values
 from grpc_faultwire.batch.policy import BatchPolicy
-from grpc_faultwire.batch.reading import StreamReport
 from grpc_faultwire.batch.result import BatchResult, Progress
 from grpc_faultwire.batch.run import BatchRun, Request
 from grpc_faultwire.batch.splitting import size_of
+from grpc_faultwire.batch.streams import StreamReport
 from grpc_faultwire.config import calling
 from grpc_faultwire.policies import Budget
 from grpc_faultwire.status import from_rpc_error

@@ -9,8 +9,9 @@ from google.protobuf.message import Message
 
 from grpc_faultwire.batch import fields
 from grpc_faultwire.batch.overall import DOMAIN, ROLLED_BACK
-from grpc_faultwire.batch.reading import Report, StreamReport, batch_report
+from grpc_faultwire.batch.reading import Report, batch_report
 from grpc_faultwire.batch.run import BatchRun, Request
+from grpc_faultwire.batch.streams import StreamReport
 from grpc_faultwire.errors import Aborted, StatusError
 
 Values = Callable[[Any], "Sequence[Any] | Mapping[int, Any]"]

@@ -14,10 +14,10 @@ from google.rpc import status_pb2
 from faultwire.v1 import errors_pb2
 from grpc_faultwire.batch import fields
 from grpc_faultwire.batch.items import ItemTranslator
-from grpc_faultwire.batch.overall import DOMAIN, INTERRUPTED, NOT_ATTEMPTED, Tally
+from grpc_faultwire.batch.overall import Tally
 from grpc_faultwire.batch.report import BODY_BYTES, Counts, Failure, compose
-from grpc_faultwire.category import RetryScope
-from grpc_faultwire.errors import Aborted, Cancelled, StatusError
+from grpc_faultwire.batch.undone import INTERRUPTED_STATUS, NOT_ATTEMPTED_STATUS, leaves
+from grpc_faultwire.errors import StatusError
 from grpc_faultwire.redaction import Redactor
 from grpc_faultwire.translation import Translator
 
@@ -125,7 +125,7 @@ class ErrorCollector:
             BaseExceptionGroup: of the members that are no item's.
         """
         mine, others = group.split(lambda one: not isinstance(one, BaseExceptionGroup) and locate(one) is not None)
-        for one in _leaves(mine):
+        for one in leaves(mine):
             place = locate(one)
             index, key = place if isinstance(place, tuple) else (place or 0, "")
             self.add(index, one, key)
@@ -254,7 +254,7 @@ class ErrorCollector:
 
     def _is_recorded(self, exception: BaseException) -> bool:
         if isinstance(exception, BaseExceptionGroup):
-            return all(id(one) in self._recorded for one in _leaves(exception))
+            return all(id(one) in self._recorded for one in leaves(exception))
         return id(exception) in self._recorded
 
     def _see(self, index: int) -> None:
@@ -264,12 +264,14 @@ class ErrorCollector:
 
     def _undone(self) -> tuple[list[Failure], list[Failure]]:
         """Return the items that were cancelled half-way, and those whose turn did not come."""
-        interrupted = [Failure(index, "", _INTERRUPTED) for index in self._interrupted if index not in self._failures]
+        interrupted = [
+            Failure(index, "", INTERRUPTED_STATUS) for index in self._interrupted if index not in self._failures
+        ]
         if not self._begun:
             # Failures were added by index, so nothing is known of the other items but that they did not fail.
             return interrupted, []
         missing = (index for index in range(self.total) if index not in self._begun and index not in self._failures)
-        return interrupted, [Failure(index, "", _NOT_ATTEMPTED) for index in missing]
+        return interrupted, [Failure(index, "", NOT_ATTEMPTED_STATUS) for index in missing]
 
     def _ended(self, item: Item, exception: BaseException | None) -> bool:
         """Take note of the end of an item; tell whether its exception was dealt with."""
@@ -323,41 +325,3 @@ class Item:
         self, kind: type[BaseException] | None, exception: BaseException | None, trace: TracebackType | None
     ) -> bool:
         return self._collector._ended(self, exception) and exception is not None
-
-
-def _leaves(exception: BaseException | None) -> list[BaseException]:
-    pending, found = [exception], []
-    while pending:
-        one = pending.pop()
-        if isinstance(one, BaseExceptionGroup):
-            pending.extend(reversed(one.exceptions))
-        elif one is not None:
-            found.append(one)
-    return found
-
-
-def _status_of(error: StatusError) -> status_pb2.Status:
-    report = errors_pb2.ErrorReport()
-    if error.declared_retry_scope is not None:
-        report.retry.scope = error.declared_retry_scope.value  # type: ignore[assignment]  # the numbers are the proto's
-    status = error.status
-    status.details.add().Pack(report)
-    return status
-
-
-_NOT_ATTEMPTED = _status_of(
-    Aborted(
-        "The batch ended before this item's turn.",
-        reason=NOT_ATTEMPTED,
-        domain=DOMAIN,
-        retry_scope=RetryScope.REQUEST,
-    )
-)
-_INTERRUPTED = _status_of(
-    Cancelled(
-        "The item was cancelled before it was done.",
-        reason=INTERRUPTED,
-        domain=DOMAIN,
-        retry_scope=RetryScope.NEVER,
-    )
-)

@@ -121,8 +121,9 @@ def test_the_overall_error_of_an_atomic_batch(
 
 def test_the_overall_error_asks_for_the_longest_delay_and_the_worst_severity() -> None:
     """A batch waits as long as the item that needs most, and is as grave as its gravest item."""
-    error = collected(Unavailable("a", retry_delay=1.0), Unavailable("b", retry_delay=4.0), atomic=True).error()
-    assert error.retry_delay == 4.0
+    for delays in ((1.0, 4.0), (4.0, 1.0)):
+        error = collected(*(Unavailable("a", retry_delay=delay) for delay in delays), atomic=True).error()
+        assert error.retry_delay == 4.0
     error = collected(Unavailable("a", retry_delay=9.0), Internal("b"), NotFound("c"), atomic=True).error()
     assert (error.retry_delay, error.category) == (None, Category.INTERNAL)
 

@@ -95,7 +95,7 @@ def test_small_groups_are_not_crowded_out() -> None:
     failures = [Failure(index, "", few if index in (7, 5000, 9999) else many) for index in range(10_000)]
     report = compose(failures, Counts(total=10_000, succeeded=0, failed=10_000), 1000)
     assert {7, 5000, 9999} <= set(indexes_of(report))
-    assert report.ByteSize() <= 1000
+    assert 950 < report.ByteSize() <= 1000  # what the small one leaves goes to the large one
 
 
 def response_with(report: errors_pb2.BatchReport) -> Any:
