@@ -243,7 +243,8 @@ def cancel_at_once(style: Style, run: Run) -> list[Any]:
 
 def cancel_while_waiting(style: Style, run: Run) -> list[Any]:
     call = style.call(style.method(run.channel), b"slow")
-    threading.Timer(0.1, call.cancel).start()
+    run.lab.reached()
+    threading.Timer(0.05, call.cancel).start()
     waited = attempt(lambda: next(call)) if style.streams_responses else attempt(lambda: call.result(timeout=5))
     return [waited, look(call)]
 
@@ -326,7 +327,8 @@ def code_first(style: Style, run: Run) -> list[Any]:
 
 def close_channel(style: Style, run: Run) -> list[Any]:
     call = style.call(style.method(run.channel), b"slow")
-    threading.Timer(0.1, run.channel.close).start()
+    run.lab.reached()
+    threading.Timer(0.05, run.channel.close).start()
     waited = attempt(lambda: next(call)) if style.streams_responses else attempt(lambda: call.result(timeout=5))
     return [waited, look(call)]
 
@@ -438,7 +440,7 @@ def all_scenarios() -> Iterator[Any]:
                 yield pytest.param(style, scenario, id=f"{style.name}-{name}")
 
 
-RACES = ("negative-timeout", "serializer", "requests-fail", "requests-no-iterator", "cancel-at-once")
+RACES = ("deadline", "negative-timeout", "serializer", "requests-fail", "requests-no-iterator", "cancel-at-once")
 """Scenarios in which it is up to chance what the server sees before the call is over."""
 
 SCENARIOS = list(all_scenarios())
