@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
 from typing import Any
 
 import grpc
@@ -84,6 +84,11 @@ class Answer:
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         """Call back at once."""
         callback(self)
+
+
+def is_stream(answer: Any) -> bool:
+    """Whether an answer can take the place of a stream of responses."""
+    return isinstance(answer, AsyncIterable | Iterable)
 
 
 async def _responses(answer: Any) -> AsyncIterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random as random_numbers
 import time
 from collections.abc import Callable, Iterable
@@ -26,7 +27,10 @@ from grpc_faultwire.config import ClientPolicy
 from grpc_faultwire.decisions import source_of
 from grpc_faultwire.plan import Plan, PolicySource
 from grpc_faultwire.records import CallInfo, Kind, Side
+from grpc_faultwire.service_config import retried_by_core
 from grpc_faultwire.state import PolicyState
+
+_LOGGER = logging.getLogger(__name__)
 
 MAX_METHODS = 1000
 """Methods that are remembered; programs that call by made-up names start anew then."""
@@ -41,6 +45,7 @@ def wrap_channel(
     target: str | None = None,
     clock: Callable[[], float] = time.monotonic,
     random: Callable[[], float] = random_numbers.random,
+    options: Iterable[tuple[str, Any]] = (),
 ) -> Channel:
     """Return a channel that behaves as this one, but for its errors, which are `StatusError`s.
 
@@ -56,6 +61,9 @@ def wrap_channel(
         target: what observers and policies call the target. None: what the channel was made for, if it tells.
         clock: returns seconds that never go back.
         random: returns numbers in [0, 1), for jitter.
+        options: the arguments that the channel was made with. A channel does not tell them; given here, a service
+            config in them that retries what the policy retries too is warned of, once. One that comes from a name
+            resolver cannot be seen: pass ``("grpc.service_config_disable_resolution", 1)`` to the channel against it.
 
     Raises:
         ValueError: a state without a `ClientPolicy`.
@@ -70,6 +78,7 @@ def wrap_channel(
         target=target or target_of(channel),
         clock=clock,
         random=random,
+        options=options,
     )
     return Channel(channel, methods)
 
@@ -92,6 +101,7 @@ class Methods:
         target: what the channel was made for.
         clock: returns seconds that never go back.
         random: returns numbers in [0, 1).
+        options: the channel's arguments, as far as they are known.
     """
 
     def __init__(
@@ -102,6 +112,7 @@ class Methods:
         target: str,
         clock: Callable[[], float],
         random: Callable[[], float],
+        options: Iterable[tuple[str, Any]] = (),
     ) -> None:
         self._backoffs: Backoffs = set()
         self._policy = policy
@@ -109,6 +120,7 @@ class Methods:
         self._target = target
         self._clock = clock
         self._random = random
+        self._options = tuple(options)
         self._known: dict[tuple[str, Kind], Method] = {}
 
     def find(self, path: str | bytes, kind: Kind, loop: asyncio.AbstractEventLoop) -> Method:
@@ -130,6 +142,12 @@ class Methods:
     def _plan(self, path: str, kind: Kind) -> Plan:
         call = CallInfo.of(path, kind=kind, side=Side.CLIENT, target=self._target)
         policies = self._policy.for_method(call) if self._policy is not None else None
+        if policies is not None and self._options and retried_by_core(self._options, path):
+            # Once: what retries one method mostly retries them all.
+            self._options = ()
+            _LOGGER.warning(
+                "The service config of the channel to %s retries %s too: attempts multiply", call.target, path
+            )
         return Plan(call, clock=self._clock, audience=self._audience, policies=policies, random=self._random)
 
     def end_backoffs(self) -> None:

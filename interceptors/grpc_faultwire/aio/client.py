@@ -129,7 +129,7 @@ class InterceptedRunning(Running):
             return
         try:
             with self.flow.activate():
-                proceeding = self._send(self._request, attempt.timeout, self.outgoing(attempt))
+                proceeding = self._send(self._following, attempt.timeout, self.outgoing(attempt))
             call = await proceeding
         except asyncio.CancelledError:
             self.end(cancelled(LOCALLY_CANCELLED, grpc.aio.Metadata()), "cancelled")

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from grpc_faultwire.aio.answer import Answer
-from grpc_faultwire.aio.consulting import Then, consult
+from grpc_faultwire.aio.answer import Answer, is_stream
+from grpc_faultwire.aio.consulting import Then, consult, warn
 from grpc_faultwire.aio.waiting import Waiting
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.flow import Flow
-
-_LOGGER = logging.getLogger(__name__)
 
 Backoffs = set[Any]
 """The calls of a channel that wait for something else than the wire, so that closing the channel ends them."""
@@ -31,18 +28,24 @@ class Recovering(Waiting):
         backoffs: the channel's.
     """
 
-    __slots__ = ("_backoffs", "_context", "_request", "_timer")
+    __slots__ = ("_backoffs", "_context", "_following", "_last", "_request", "_timer")
 
     def __init__(self, flow: Flow, loop: asyncio.AbstractEventLoop, backoffs: Backoffs) -> None:
         super().__init__(flow, loop)
         self._backoffs = backoffs
         self._context = contextvars.copy_context()
         self._request: Any = None
+        self._following: Any = None
+        self._last: Any = UNANSWERED
         self._timer: Any = None
 
     @abstractmethod
     def again(self) -> None:
         """Send the next attempt."""
+
+    @abstractmethod
+    def go_on(self, delay: float | None) -> None:
+        """Do what the flow has decided about the next attempt."""
 
     @abstractmethod
     def conclude(self, error: StatusError | None) -> None:
@@ -73,10 +76,10 @@ class Recovering(Waiting):
             self._timer = task
 
     def refresh(self) -> None:
-        """Send the next attempt, with fresh credentials if its error asked for them."""
+        """Send the next attempt: with fresh credentials if its error asked for them, and where a stream broke off."""
         refresh = self.flow.refresh
         if refresh is None:
-            self.again()
+            self._resume()
         else:
             self._consult(refresh, self._refreshed)
 
@@ -85,16 +88,36 @@ class Recovering(Waiting):
             return
         self._due(lambda: None)
         try:
-            if raised is None:
-                self.flow.credentials = tuple((key, value) for key, value in pairs or ())
+            if pairs is not None:
+                self.flow.credentials = tuple((key, value) for key, value in pairs)
         except (TypeError, ValueError) as wrong:
             raised = wrong
         if raised is None:
+            self._resume()
+        else:
+            self._give_up(getattr(self.flow.refresh, "func", None), raised, "credentials could not be refreshed")
+
+    def _resume(self) -> None:
+        resume, request, last = self.flow.resume, self._request, self._last
+        if resume is None or last is UNANSWERED:
             self.again()
+        else:
+            self._consult(lambda: resume(request, last), self._resumed)
+
+    def _resumed(self, following: Any, raised: BaseException | None) -> None:
+        if self.ended:
             return
-        _LOGGER.warning("Credentials were not refreshed; the call ends with its own error", exc_info=raised)
-        self.flow.close(self.flow.attempts[-1].error, "done")
-        self.conclude(self.flow.error)
+        self._due(lambda: None)
+        if raised is None:
+            self._following = following
+            self.again()
+        else:
+            self._give_up(self.flow.resume, raised, "a stream could not be resumed")
+
+    def _give_up(self, function: Any, raised: BaseException, what: str) -> None:
+        warn(function, raised, what)
+        self.flow.give_up()
+        self.go_on(None)
 
     def fall_back(self) -> None:
         """Ask the fallbacks; the call ends with their answer, or its error."""
@@ -102,7 +125,9 @@ class Recovering(Waiting):
         self._consult(lambda: self.flow.fall_back(request), self._fallen)
 
     def _fallen(self, answer: Any, raised: BaseException | None) -> None:
-        if not self.flow.fallen(UNANSWERED if raised is not None else answer):
+        if raised is not None or (self.flow.plan.call.kind.response_streaming and not is_stream(answer)):
+            answer = UNANSWERED
+        if not self.flow.fallen(answer):
             return
         self._due(lambda: None)
         if self.flow.error is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _thread
 import contextvars
-import logging
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import grpc
 import grpc.aio
 
 from grpc_faultwire.aio.answer import Answer
+from grpc_faultwire.aio.consulting import warn
 from grpc_faultwire.aio.hedging import Hedges
 from grpc_faultwire.aio.listeners import MOMENT
 from grpc_faultwire.aio.native import COLLECTED, LOCALLY_CANCELLED, at_once, failure, is_doubtful, is_local
@@ -24,14 +24,13 @@ from grpc_faultwire.aio.recovering import Recovering
 from grpc_faultwire.aio.requests import Requests
 from grpc_faultwire.aio.serializers import OWNER
 from grpc_faultwire.errors import StatusError
+from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.flow import Flow, cancelled, failed
 from grpc_faultwire.records import Attempt, How
 from grpc_faultwire.status import decode
 
 if TYPE_CHECKING:
     from grpc_faultwire.aio.method import Method
-
-_LOGGER = logging.getLogger(__name__)
 
 Send = Callable[[Any, float | None, Any], Any]
 """Puts an attempt on the wire: called with the request or requests, a timeout and metadata, it returns grpc's call."""
@@ -97,7 +96,7 @@ class Running(Recovering):
         if self.flow.retriable and self._method.streams_requests:
             self.requests = Requests(self, request, self._context, self._method.replay_bytes)
         else:
-            self._request = request
+            self._request = self._following = request
         try:
             attempt = self.flow.send()
         except StatusError as refusal:
@@ -168,9 +167,9 @@ class Running(Recovering):
         metadata = self.outgoing(attempt)
         if self._method.activates:
             with self.flow.activate():
-                call = self._send(self._request, attempt.timeout, metadata)
+                call = self._send(self._following, attempt.timeout, metadata)
         else:
-            call = self._send(self._request, attempt.timeout, metadata)
+            call = self._send(self._following, attempt.timeout, metadata)
         self.adopt(attempt, call)
 
     def close(self) -> None:
@@ -252,8 +251,8 @@ class Running(Recovering):
     async def _teach(self, call: Any, request: Any) -> None:
         try:
             self.flow.learn(request, await call)
-        except Exception as raised:  # whatever a fallback cannot learn, the answer stands
-            _LOGGER.warning("An answer was not learnt", exc_info=raised)
+        except Exception as raised:  # noqa: BLE001  # whatever a fallback cannot learn, the answer stands
+            warn(self.flow.plan.call, raised, "an answer could not be learnt")
         finally:
             # Last: a call that is over teaches nobody.
             self._settle()
@@ -319,8 +318,11 @@ class Running(Recovering):
         if call is not self.call:
             return False
         if response is not grpc.aio.EOF:
-            if not self.flow.committed and not self.ended:
-                self.flow.commit()
+            if not self.ended and not self.flow.committed:
+                if not self.flow.deliver():
+                    return False
+                if self.flow.resume is not None:
+                    self._last = response
             if self._method.counts and type(call) is not Answer:
                 self.flow.message("received")
         return True
@@ -347,4 +349,5 @@ class Running(Recovering):
 
     def _forget(self) -> None:
         self._cut()
-        self._send = self._request = self._metadata = self._timer = self._hedges = None
+        self._last = UNANSWERED
+        self._send = self._request = self._following = self._metadata = self._timer = self._hedges = None

@@ -26,6 +26,7 @@ from grpc_faultwire.state import PolicyState
 from grpc_faultwire.testing import FakeClock
 
 Served = tuple[Flaky, str]
+QUICK_RETRY = RetryPolicy(initial_backoff=0.001)
 SLOW_RETRY = RetryPolicy(initial_backoff=20.0, max_backoff=20.0)
 HEDGE = HedgePolicy(delay=0.02)
 BUDGET = BudgetPolicy(initial=50)
@@ -107,7 +108,7 @@ class Hook:
         self.asked = 0
         self.cancelled = 0
 
-    async def __call__(self, _error: Any) -> Any:
+    async def __call__(self, *_given: Any) -> Any:
         self.asked += 1
         try:
             await asyncio.sleep(20)
@@ -124,6 +125,7 @@ class Place:
     acts: tuple[Act, ...]
     attempts: int
     hooked: bool = False
+    path: str = READ
     cost: float = 0.0
     """Tokens that stay spent: those of attempts that were sent."""
 
@@ -141,6 +143,20 @@ PLACES = {
         (fail("INTERNAL"),),
         1,
         hooked=True,
+    ),
+    "resume": Place(
+        lambda hook: ClientPolicy(budget=BUDGET, retry=QUICK_RETRY, resume=hook),
+        (fail("UNAVAILABLE", b"1"),),
+        1,
+        hooked=True,
+        path=READS,
+    ),
+    "resumed stream": Place(
+        lambda _: ClientPolicy(budget=BUDGET, retry=QUICK_RETRY, resume=lambda request, last: request),
+        (fail("UNAVAILABLE", b"1"), hang()),
+        2,
+        path=READS,
+        cost=5,
     ),
     "before a hedge": Place(lambda _: ClientPolicy(budget=BUDGET, hedge=HedgePolicy(delay=20)), (hang(),), 1),
     "hedges": Place(lambda _: ClientPolicy(budget=BUDGET, hedge=HEDGE), (hang(),), 2, cost=5),
@@ -172,7 +188,7 @@ async def by_timeout(call: Any, waits: Awaitable[None]) -> None:
 
     async def block() -> None:
         async with asyncio.timeout(0.2):
-            await call
+            await _result(call)
 
     task = asyncio.ensure_future(block())
     await waits
@@ -191,7 +207,7 @@ async def by_cancel(call: Any, waits: Awaitable[None]) -> None:
 
 
 async def _result(call: Any) -> Any:
-    return await call
+    return await (call if isinstance(call, grpc.aio.UnaryUnaryCall) else _collected(call))
 
 
 WAYS = [by_task, by_wait_for, by_timeout, by_cancel]
@@ -213,7 +229,7 @@ def test_a_caller_is_cancelled(flaky: Served, name: str, way: Any) -> None:
     async def run() -> None:
         hook = Hook()
         async with connected(flaky, place.policy(hook)) as lab:
-            call = lab.call(*place.acts)
+            call = lab.call(*place.acts, path=place.path)
             await way(call, standing(lab, place, hook))
             assert call.done()
             assert call.cancelled()
@@ -235,7 +251,7 @@ def test_a_cancel_takes_no_time(flaky: Served, name: str) -> None:
     async def run() -> None:
         hook = Hook()
         async with connected(flaky, place.policy(hook)) as lab:
-            task = asyncio.ensure_future(_result(lab.call(*place.acts)))
+            task = asyncio.ensure_future(_result(lab.call(*place.acts, path=place.path)))
             await standing(lab, place, hook)
             since = time.monotonic()
             task.cancel()
@@ -254,7 +270,7 @@ def test_a_channel_is_closed(flaky: Served, name: str) -> None:
     async def run() -> None:
         hook = Hook()
         async with connected(flaky, place.policy(hook)) as lab:
-            task = asyncio.ensure_future(_result(lab.call(*place.acts)))
+            task = asyncio.ensure_future(_result(lab.call(*place.acts, path=place.path)))
             await standing(lab, place, hook)
             await lab.channel.close()
             async with asyncio.timeout(1):
@@ -406,6 +422,38 @@ def test_a_fallback_without_an_answer_leaves_the_error(flaky: Served, answer: An
     asyncio.run(run())
 
 
+def test_a_stream_goes_on_where_it_broke_off(flaky: Served) -> None:
+    """A coroutine function makes the request that continues a stream: no message is missing, none comes twice."""
+
+    async def resume(request: bytes, last: bytes) -> bytes:
+        await asyncio.sleep(0)
+        return request + b" after " + last
+
+    async def run() -> None:
+        async with connected(flaky, ClientPolicy(retry=QUICK_RETRY, resume=resume)) as lab:
+            call = lab.call(fail("UNAVAILABLE", b"1", b"2"), fail("UNAVAILABLE", b"3"), ok(b"", b"4"), path=READS)
+            assert [response async for response in call] == [b"1", b"2", b"3", b"4"]
+            requests = [seen.requests for seen in lab.server.seen(lab.keys[0])]
+            assert requests == [[b"request"], [b"request after 2"], [b"request after 3"]]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("resume", [lambda request, last: 1 / 0, _raises])
+def test_a_stream_that_cannot_be_resumed_keeps_its_error(flaky: Served, resume: Any) -> None:
+    """Whatever the hook raises, the caller has the messages that came, and the server's error."""
+
+    async def run() -> None:
+        async with connected(flaky, ClientPolicy(retry=QUICK_RETRY, resume=resume)) as lab:
+            call = lab.call(fail("UNAVAILABLE", b"1"), path=READS)
+            assert await call.read() == b"1"
+            with pytest.raises(Unavailable, match="not now"):
+                await call.read()
+            assert await lab.ends() == ["done"]
+
+    asyncio.run(run())
+
+
 async def _not_pairs(_given: Any) -> Any:
     return 7
 
@@ -415,7 +463,8 @@ def test_a_refresh_that_fails_leaves_the_error(flaky: Served, refresh: Any, capl
     """The call is not sent again; one warning says why."""
 
     async def run() -> None:
-        async with connected(flaky, ClientPolicy(refresh=refresh)) as lab:
+        # Another object each time: a function's faults are logged once.
+        async with connected(flaky, ClientPolicy(refresh=lambda error: refresh(error))) as lab:
             call = lab.call(fail("UNAUTHENTICATED"), ok())
             with pytest.raises(StatusError, match="not now"):
                 await call
@@ -554,7 +603,16 @@ def test_a_thousand_cancelled_tasks_give_all_back(flaky: Served) -> None:
 
 # Storms.
 
-ACTS = (ok(), fail(), fail("INTERNAL"), fail("NOT_FOUND"), fail("UNAUTHENTICATED"), ok(wait=0.01), fail(pushback="1"))
+ACTS = (
+    ok(),
+    fail(),
+    fail("UNAVAILABLE", b"1"),
+    fail("INTERNAL"),
+    fail("NOT_FOUND"),
+    fail("UNAUTHENTICATED"),
+    ok(wait=0.01),
+    fail(pushback="1"),
+)
 
 
 async def _misuse(lab: Lab, dice: random.Random) -> None:
@@ -568,7 +626,7 @@ async def _misuse(lab: Lab, dice: random.Random) -> None:
         elif way == 1:
             del call
         else:
-            consumed = _result(call) if path == READ else _collected(call)
+            consumed = _result(call)
             await (consumed if way == 2 else asyncio.wait_for(consumed, limit))
 
 
@@ -588,8 +646,16 @@ def _storm(served: Served, count: int, seed: int, how: str = "wrapped") -> None:
         return dice.choice((fallback.UNANSWERED, b"fallen" if failed.method == READ else [b"fallen"]))
 
     hedged = ClientPolicy(hedge=HedgePolicy(delay=0.004, max_attempts=3), fallbacks=(fallback.function(answer),))
+
+    async def resume(request: Any, _last: Any) -> Any:
+        await asyncio.sleep(dice.random() * 0.005)
+        return request
+
     retried = ClientPolicy(
-        retry=RetryPolicy(initial_backoff=0.002), refresh=refresh, fallbacks=(fallback.function(answer),)
+        retry=RetryPolicy(initial_backoff=0.002),
+        refresh=refresh,
+        resume=resume,
+        fallbacks=(fallback.function(answer),),
     )
 
     async def run() -> None:
