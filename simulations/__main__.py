@@ -3,6 +3,7 @@
 python -m simulations                     all cases, 20 seeds where something is demanded, 5 elsewhere
 python -m simulations --quick             only what something is demanded of, shorter, 2 seeds
 python -m simulations --case overload     one case; may be repeated
+python -m simulations --loopback          the main case, small, with real gRPC processes; no virtual time
 python -m simulations --out docs/figures  where results.json and the plots go (default: simulations/results)
 """
 
@@ -14,7 +15,7 @@ import pathlib
 import sys
 import time
 
-from . import report
+from . import loopback, report
 from .cases import CASES
 from .runs import simulate, stacks_of
 
@@ -24,6 +25,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="simulations", description="Drive the policies in virtual time.")
     parser.add_argument("--quick", action="store_true", help="only what is demanded, shorter, 2 seeds")
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="only this one")
+    parser.add_argument("--loopback", action="store_true", help="the main case with real processes, and nothing else")
     parser.add_argument("--seeds", type=int, help="runs where something is demanded (default: 20, quick 2)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument(
@@ -35,6 +37,8 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run, report, and return 1 if a bound was missed."""
     asked, began = arguments(), time.perf_counter()
+    if asked.loopback:
+        return loopback.main()
     cases = [case for case in CASES if not asked.case or case.name in asked.case]
     runs = simulate(cases, seeds=asked.seeds or (2 if asked.quick else 20), quick=asked.quick, jobs=asked.jobs)
     asked.out.mkdir(parents=True, exist_ok=True)
