@@ -112,7 +112,7 @@ def test_cancelled_calls_are_neutral_and_give_their_permits_back(caller: Caller)
             handle.cancel()
     caller.ledger.outcomes()
     [snapshot] = state.snapshot(time.monotonic())
-    assert (snapshot.state, snapshot.in_flight) == (BreakerState.CLOSED, 0)
+    assert (snapshot.state, snapshot.calls, snapshot.neutral) == (BreakerState.CLOSED, 0, 8)
 
 
 def test_a_stream_is_credited_at_its_first_message(caller: Caller) -> None:

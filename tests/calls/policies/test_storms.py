@@ -1,0 +1,151 @@
+"""Storms, from both worlds: calls with all policies that are cancelled, dropped, retried, hedged and closed at random.
+
+Afterwards each call has ended once, every permit and token is back, and nothing is alive.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import random
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from policy_lab import READ, READS, Act, Caller, Handle, fail, hang, ok
+
+from grpc_faultwire import Unauthenticated, fallback
+from grpc_faultwire.aio.calls import UnaryUnaryCall
+from grpc_faultwire.aio.running import Running as AioRunning
+from grpc_faultwire.config import ClientPolicy
+from grpc_faultwire.flow import Flow
+from grpc_faultwire.policies import BreakerPolicy, BudgetPolicy, HedgePolicy, RetryPolicy
+from grpc_faultwire.policies.verdict import RETRY_COST
+from grpc_faultwire.records import Outcome
+from grpc_faultwire.state import PolicyState
+from grpc_faultwire.sync.calls import Call
+from grpc_faultwire.sync.running import Running
+
+ACTS: tuple[Act, ...] = (
+    ok(b"ok", b"1", b"2"),
+    ok(b"ok", b"1", wait=0.02),
+    fail(),
+    fail("UNAVAILABLE", b"1"),
+    fail("INTERNAL"),
+    fail("NOT_FOUND"),
+    fail("UNAUTHENTICATED"),
+    fail(pushback="1"),
+    fail(pushback="-1"),
+    hang(),
+)
+FATES = ("cancel", "drop", "wait", "race", "keep")
+INITIAL = 1e6
+MEANT = (Flow, Call, Running, AioRunning, UnaryUnaryCall)
+
+
+def policy(lottery: random.Random, *, hedges: bool) -> ClientPolicy:
+    """A policy with everything in it; successes earn so little that tokens can be counted."""
+    way: dict[str, Any] = {"retry": RetryPolicy(initial_backoff=0.004)}
+    if hedges:
+        way = {"hedge": HedgePolicy(max_attempts=3, delay=0.005)}
+    return ClientPolicy(
+        budget=BudgetPolicy(capacity=2 * INITIAL, initial=INITIAL, credit=1e-6),
+        # The circuit opens and heals all the time.
+        breaker=BreakerPolicy(minimum_calls=10, open_duration=0.01, max_open_duration=0.02),
+        fallbacks=(fallback.value([b"instead"], codes={"INTERNAL"}), fallback.last_good(codes={"NOT_FOUND"})),
+        refresh=lambda error: [("authorization", "new")] if lottery.random() < 0.8 else 1 / 0,
+        resume=lambda request, response: request,
+        **way,
+    )
+
+
+def misuse(caller: Caller, lottery: random.Random, workers: list[threading.Thread]) -> Handle | None:
+    """Begin a call and do something to it, here or in another thread."""
+    begin = lottery.choice((caller.future, caller.future, caller.begin_stream))
+    acts = lottery.choices(ACTS, k=3)
+    handle = begin(*acts, timeout=lottery.choice((0.03, 1.0)), path=READS if begin == caller.begin_stream else READ)
+    fate = lottery.choice(FATES)
+    if fate == "cancel":
+        workers.append(threading.Timer(lottery.random() * 0.03, handle.cancel))
+    elif fate == "drop":
+        handle.drop()
+    elif fate == "wait":
+        workers.append(threading.Thread(target=handle.result))
+    elif fate == "race":
+        workers += [threading.Thread(target=handle.result), *(threading.Thread(target=handle.cancel) for _ in "12")]
+    return handle if fate == "keep" else None
+
+
+def wave(caller: Caller, lottery: random.Random, size: int) -> None:
+    """Misuse some calls at once, and sometimes close the channel under them."""
+    workers: list[threading.Thread] = []
+    kept = [misuse(caller, lottery, workers) for _ in range(size)]
+    for worker in workers:
+        worker.start()
+    if lottery.random() < 0.4:
+        caller.close()
+    for worker in workers:
+        worker.join(20)
+        assert not worker.is_alive()
+    del kept
+
+
+def resent(outcome: Outcome) -> int:
+    """Count the attempts that the budget has paid for: all but the first, and those after a refresh."""
+    return sum(
+        not isinstance(one.error, Unauthenticated) or two.hedge for one, two in itertools.pairwise(outcome.attempts)
+    )
+
+
+def storm(caller: Caller, caplog: pytest.LogCaptureFixture, count: int, seed: int, *, hedges: bool) -> Counter[str]:
+    """Make so many calls in waves, and check the books."""
+    lottery, state, size = random.Random(seed), PolicyState(), 40
+    for _ in range(0, count, size):
+        caller.connect(policy(lottery, hedges=hedges), state=state, target="storm")
+        wave(caller, lottery, size)
+        caller.close()
+        gc.collect()
+    outcomes = caller.ledger.outcomes()
+    assert len(outcomes) == count
+    attempts = [attempt for outcome in outcomes for attempt in outcome.attempts]
+    assert all(attempt.ended is not None for attempt in attempts)
+    assert all(attempt.permit is None or attempt.permit._ended for attempt in attempts)
+    assert state.budgets()["storm"] == pytest.approx(INITIAL - RETRY_COST * sum(map(resent, outcomes)), abs=1)
+    hows = Counter(outcome.how for outcome in outcomes)
+    del outcomes, attempts
+    caller.ledger.ended.clear()  # errors know the frames through which they were raised
+    caller.ledger.started = 0
+    caplog.clear()  # and so does the log of a hook that raised
+    nothing_alive()
+    return hows
+
+
+def nothing_alive() -> None:
+    """Check that calls and threads are gone; what goes on in other threads takes a moment to end."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        gc.collect()
+        left = Counter(type(one).__name__ for one in gc.get_objects() if isinstance(one, MEANT))
+        busy = [thread for thread in threading.enumerate() if thread.name == "faultwire-recovery"]
+        if not left and not busy:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"alive: {left}, threads: {busy}")
+
+
+@pytest.mark.parametrize("hedges", [False, True], ids=["retries", "hedges"])
+def test_a_small_storm(caller: Caller, caplog: pytest.LogCaptureFixture, hedges: bool) -> None:
+    """Two hundred calls."""
+    assert storm(caller, caplog, 200, 1, hedges=hedges)["done"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("hedges", [False, True], ids=["retries", "hedges"])
+def test_a_storm(caller: Caller, caplog: pytest.LogCaptureFixture, hedges: bool, seed: int) -> None:
+    """Two thousand calls."""
+    hows = storm(caller, caplog, 2000, seed, hedges=hedges)
+    assert set(hows) >= {"done", "cancelled", "refused"}
