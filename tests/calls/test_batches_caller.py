@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 import time
 from collections import Counter
@@ -198,13 +199,14 @@ class Slow(Servicer):
         super().__init__(shop)
         self.go = threading.Event()
         self.waiting = threading.Semaphore(0)
+        self.left: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     def Put(self, request: Any, context: Any) -> Any:
         self.shop.done.update(item.key for item in request.items)
         if request.items[0].key != "k0":
             context.add_callback(self.go.set)
             self.waiting.release()
-            self.go.wait(10)
+            self.left.put(self.go.wait(10))
         return pb.PutResponse()
 
 
@@ -228,7 +230,7 @@ def test_a_cancelled_batch_tells_the_truth_in_sync(shop: Shop) -> None:
         thread.start()
         check_cancelled(batch.run(), shop)
         thread.join()
-        slow.go.set()
+        assert slow.left.get(timeout=15), "the call was not cancelled"
 
 
 def test_a_cancelled_batch_tells_the_truth_in_aio(shop: Shop) -> None:
@@ -249,4 +251,4 @@ def test_a_cancelled_batch_tells_the_truth_in_aio(shop: Shop) -> None:
 
     with serve([slow]) as server:
         check_cancelled(asyncio.run(main(server.address)), shop)
-        slow.go.set()
+        assert slow.left.get(timeout=15), "the call was not cancelled"

@@ -278,6 +278,25 @@ def test_retries_of_several_requests_go_together() -> None:
     assert server.sent[5:] == [[0, 4, 8, 12], [16]]
 
 
+def test_a_part_of_a_request_waits_for_the_answers_under_way() -> None:
+    """Even when its time has come: until nothing is under way, or there is a request's worth."""
+    clock = FakeClock()
+    run = BatchRun("abcd", BatchPolicy(max_items=2), now=clock(), random=lambda: 0.5, size=lambda _: 1)
+    first, second = run.next(clock()), run.next(clock())
+    assert isinstance(first, Request)
+    assert isinstance(second, Request)
+    run.acknowledge(first, 0, Unavailable("later"))
+    run.finish(first, None, clock(), applied=True)
+    clock.advance(60)
+    assert run.next(clock()) == math.inf
+    run.acknowledge(second, 1, Unavailable("later"))
+    run.finish(second, None, clock(), applied=True)
+    clock.advance(60)
+    again = run.next(clock())
+    assert isinstance(again, Request)
+    assert [entry.index for entry in again.entries] == [0, 3]
+
+
 def test_a_second_answer_changes_nothing() -> None:
     """Of two answers to one item the first counts; answers to no item, or after the end, are left alone."""
     run = BatchRun(["ok", "ok"], BatchPolicy(), now=0.0, random=lambda: 0.5, size=lambda _: 1)
