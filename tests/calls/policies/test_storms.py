@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import logging
 import random
 import threading
 import time
@@ -52,8 +53,8 @@ def policy(lottery: random.Random, *, hedges: bool) -> ClientPolicy:
         way = {"hedge": HedgePolicy(max_attempts=3, delay=0.005)}
     return ClientPolicy(
         budget=BudgetPolicy(capacity=2 * INITIAL, initial=INITIAL, credit=1e-6),
-        # The circuit opens and heals all the time.
-        breaker=BreakerPolicy(minimum_calls=10, open_duration=0.01, max_open_duration=0.02),
+        # The circuit opens and heals now and then.
+        breaker=BreakerPolicy(failure_ratio=0.7, open_duration=0.01, max_open_duration=0.02, successes_to_close=1),
         fallbacks=(fallback.value([b"instead"], codes={"INTERNAL"}), fallback.last_good(codes={"NOT_FOUND"})),
         refresh=lambda error: [("authorization", "new")] if lottery.random() < 0.8 else 1 / 0,
         resume=lambda request, response: request,
@@ -101,6 +102,8 @@ def resent(outcome: Outcome) -> int:
 
 def storm(caller: Caller, caplog: pytest.LogCaptureFixture, count: int, seed: int, *, hedges: bool) -> Counter[str]:
     """Make so many calls in waves, and check the books."""
+    # A record of a hook that raised knows frames too, and pytest keeps it.
+    caplog.set_level(logging.CRITICAL, logger="grpc_faultwire")
     lottery, state, size = random.Random(seed), PolicyState(), 40
     for _ in range(0, count, size):
         caller.connect(policy(lottery, hedges=hedges), state=state, target="storm")
@@ -117,7 +120,6 @@ def storm(caller: Caller, caplog: pytest.LogCaptureFixture, count: int, seed: in
     del outcomes, attempts
     caller.ledger.ended.clear()  # errors know the frames through which they were raised
     caller.ledger.started = 0
-    caplog.clear()  # and so does the log of a hook that raised
     nothing_alive()
     return hows
 
@@ -137,8 +139,8 @@ def nothing_alive() -> None:
 
 @pytest.mark.parametrize("hedges", [False, True], ids=["retries", "hedges"])
 def test_a_small_storm(caller: Caller, caplog: pytest.LogCaptureFixture, hedges: bool) -> None:
-    """Two hundred calls."""
-    assert storm(caller, caplog, 200, 1, hedges=hedges)["done"]
+    """Eighty calls: a wave, and another."""
+    assert storm(caller, caplog, 80, 1, hedges=hedges)["done"]
 
 
 @pytest.mark.slow
