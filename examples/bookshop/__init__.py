@@ -6,6 +6,7 @@ errors               the shop's error catalogue, and how exceptions become error
 service, aio_service the same servicer in grpc's two worlds
 server               a process that serves it
 demo                 the caller: `python -m examples.bookshop.demo`
-scenes, casting      what the demo plays, and how it plays it
-screen               how the demo shows it
+scenes, players      what act one plays, and how it plays it
+storm, moods         act two: two callers, and a shop that is flaky, down and well again
+screen, timeline     how the acts are shown
 """

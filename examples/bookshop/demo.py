@@ -1,6 +1,7 @@
-"""A bookshop fails in nine ways: `python -m examples.bookshop.demo`, or `make demo`.
+"""A bookshop fails in nine ways, and then altogether: `python -m examples.bookshop.demo`, or `make demo`.
 
 Servers run in processes of their own. Every scene is played in grpc's sync and aio worlds, and must come out alike.
+Act two is played live: a naive caller and one with a policy, at a shop that is flaky, down and well again.
 It ends with 1 and a sentence if anything is not as it must be.
 """
 
@@ -22,6 +23,8 @@ from examples.bookshop.players import Evidence, play_aio, play_sync
 from examples.bookshop.processes import Log, Server, absent_supplier, silent_supplier
 from examples.bookshop.scenes import PRIDE, SCENES, Scene
 from examples.bookshop.screen import Screen, View
+from examples.bookshop.storm import storm
+from examples.bookshop.timeline import show_outcome, show_rows
 from grpc_faultwire import aio, sync
 
 
@@ -98,18 +101,41 @@ def perform(screen: Screen) -> list[str]:
     return faults
 
 
+def act_one(screen: Screen) -> list[str]:
+    started, faults = time.perf_counter(), perform(screen)
+    if not faults:
+        checks, seconds = sum(len(scene.all_checks) for scene in SCENES), time.perf_counter() - started
+        screen.say(
+            f"{len(SCENES)} scenes and {checks} checks, each in both worlds: all as it must be. {seconds:.1f} s.",
+            "green",
+        )
+    return faults
+
+
+def act_two(screen: Screen, shop: Server) -> list[str]:
+    """Play the outage; return what was not as it must be."""
+    started = time.perf_counter()
+    screen.say("")
+    screen.say("Act two. A shop turns flaky, goes down and recovers; two callers make 40 calls a second each.")
+    screen.say("The naive one makes 4 attempts of each, by grpc's service config; ours has a ClientPolicy.")
+    with storm(shop) as played:
+        rows = show_rows(screen, played.rows())
+        outcome = played.outcome(rows)
+    show_outcome(screen, outcome)
+    faults = [f"Act two: {sentence}." for sentence in outcome.faults()]
+    if not faults:
+        screen.say(f"The circuit opened and healed: all as it must be. {time.perf_counter() - started:.1f} s.", "green")
+    return faults
+
+
 def main() -> int:
-    started, screen = time.perf_counter(), Screen()
-    faults = perform(screen)
+    screen = Screen()
+    # The shop of act two starts while act one is played.
+    with Server("sync", "--moody") as shop:
+        faults = act_one(screen) or act_two(screen, shop)
     for sentence in faults:
         screen.say(sentence, "bold red")
-    if faults:
-        return 1
-    checks, seconds = sum(len(scene.all_checks) for scene in SCENES), time.perf_counter() - started
-    screen.say(
-        f"{len(SCENES)} scenes and {checks} checks, each in both worlds: all as it must be. {seconds:.1f} s.", "green"
-    )
-    return 0
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":

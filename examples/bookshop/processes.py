@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import subprocess
 import sys
@@ -60,6 +61,11 @@ class Server:
             self._reader.join()
             raise RuntimeError("a server did not start: " + self.log.find(bool, since=max(0, len(self.log) - 1)))
         return self
+
+    def tell(self, mood: str = "") -> dict[str, dict[str, int]]:
+        """Put a ``--moody`` shop in a mood, if one is named; return what each caller has sent it so far."""
+        print(mood, file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
 
     def __enter__(self) -> Self:
         return self

@@ -118,23 +118,28 @@ def _caught(seen: Evidence) -> Iterator[Line]:
 
 
 class Screen:
-    """Where the demo is seen; it decides for itself how much it can show."""
+    """Where the demo is seen; it decides for itself how much it can show.
+
+    Attributes:
+        console: a terminal, if it is one.
+        piped: whether it is none: plain lines then.
+    """
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False)
-        self._piped = not sys.stdout.isatty()
+        self.console = Console(highlight=False)
+        self.piped = not sys.stdout.isatty()
 
     def say(self, text: str, style: str = "") -> None:
-        if self._piped:
+        if self.piped:
             print(text, flush=True)
         else:
-            self._console.print(Text(text, style))
+            self.console.print(Text(text, style))
 
     def show(self, view: View) -> None:
-        if self._piped:
+        if self.piped:
             print("\n".join(_plain(view)), flush=True)
         else:
-            self._console.print(_panel(view, wide=self._console.width >= WIDE))
+            self.console.print(_panel(view, wide=self.console.width >= WIDE))
 
 
 LABELS = ("raised", "travelled", "caught", "so it", "logged")

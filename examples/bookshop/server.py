@@ -22,17 +22,19 @@ import grpc.aio
 from bookshop.v1 import bookshop_pb2_grpc
 from examples.bookshop import aio_service, service
 from examples.bookshop.errors import translator
+from examples.bookshop.moods import Moods
 from grpc_faultwire import aio, sync
 
 
 def main() -> None:
     options = arguments()
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s", level=logging.INFO, stream=sys.stderr)
-    if options.until_eof:
-        threading.Thread(target=end_with_stdin, daemon=True).start()
+    moods = Moods()
+    if options.until_eof or options.moody:
+        threading.Thread(target=end_with_stdin, args=[moods], daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):
         if options.world == "sync":
-            serve_sync(options)
+            serve_sync(options, moods)
         else:
             asyncio.run(serve_aio(options))
 
@@ -45,11 +47,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--wholesaler", default="127.0.0.1:50061", metavar="ADDRESS", help="prices many copies")
     parser.add_argument("--importer", default="127.0.0.1:50062", metavar="ADDRESS", help="prices imported books")
     parser.add_argument("--until-eof", action="store_true", help="end when standard input ends, as its parent does")
+    parser.add_argument("--moody", action="store_true", help="standard input says: well, flaky or down; sync only")
     return parser.parse_args()
 
 
-def serve_sync(options: argparse.Namespace) -> None:
+def serve_sync(options: argparse.Namespace, moods: Moods) -> None:
     interceptors = [] if options.plain else [sync.ServerInterceptor(translator())]
+    if options.moody:
+        interceptors.insert(0, moods)
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), interceptors=interceptors)
     bookshop_pb2_grpc.add_BookshopServicer_to_server(service.Bookshop(suppliers(options)), server)
     listen(server, options.port)
@@ -74,8 +79,8 @@ def listen(server: Any, port: int) -> None:
     print(f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}", flush=True)
 
 
-def end_with_stdin() -> None:
-    sys.stdin.read()
+def end_with_stdin(moods: Moods) -> None:
+    moods.obey(sys.stdin)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 
 import examples.bookshop.demo
 import pytest
 from examples.bookshop.players import Evidence
 from examples.bookshop.scenes import SCENES
+from examples.bookshop.storm import Outcome, Phase
 
 from grpc_faultwire import NotFound
 
@@ -83,6 +86,56 @@ def test_the_error_id_is_in_the_log(scene):
     assert f"error_id={error_id}" in scene
 
 
+def test_act_two_shows_the_outage_and_the_recovery(demo):
+    """The timeline has all moods, the retries are seen, and the circuit opens and heals."""
+    rows = re.findall(r"^ +\d+\.\d  (well|flaky|down) ((?: +\d+){9})  ([a-z_> ]+)$", demo.stdout, re.MULTILINE)
+    moods = [mood for mood, _, _ in rows]
+    assert [mood for mood, _ in itertools.groupby(moods)] == ["well", "flaky", "down", "well"]
+    numbers = [(mood, *map(int, counts.split())) for mood, counts, _ in rows]
+    assert sum(retries for mood, *_, retries, _, _ in numbers if mood == "flaky") > 0
+    assert sum(rejected for mood, *_, rejected in numbers if mood == "down") > 0
+    assert any("open" in breaker.split(" > ") for mood, _, breaker in rows if mood == "down")
+    assert rows[-1][2].endswith("closed")
+
+
+def test_act_two_compares_the_callers(demo):
+    """Retries help while the shop is flaky; the breaker spares it during the outage, and heals."""
+    flaky = re.search(r"while flaky \(bare calls: (\d+)%\) +([\d.]+)% +([\d.]+)%$", demo.stdout, re.MULTILINE)
+    load = re.search(r"attempts for each call +([\d.]+) +([\d.]+)$", demo.stdout, re.MULTILINE)
+    assert float(flaky[1]) < float(flaky[3])
+    assert float(load[2]) < float(load[1])
+    assert re.search(r"first answer after the recovery +[\d.]+ s +[\d.]+ s$", demo.stdout, re.MULTILINE)
+    assert re.search(r"circuit closed after the recovery +- +[\d.]+ s$", demo.stdout, re.MULTILINE)
+
+
+def test_the_demo_is_short(demo):
+    """Both acts together, by their own clock."""
+    seconds = re.findall(r"all as it must be\. ([\d.]+) s\.$", demo.stdout, re.MULTILINE)
+    assert len(seconds) == 2
+    assert sum(map(float, seconds)) < 20
+
+
+def test_an_outage_that_goes_otherwise_is_told():
+    """What is not as it must be is a sentence."""
+    served, refused = Counter(calls=9, attempts=9, served=9, succeeded=9), Counter(calls=9, attempts=9, failed=9)
+    outcome = Outcome(
+        flaky=Phase(served, served),
+        down=Phase(refused, refused),
+        opened=False,
+        healed=False,
+        naive_back=0.1,
+        ours_back=None,
+        closed_after=None,
+    )
+    assert outcome.faults() == [
+        "retries gained nothing while the shop was flaky",
+        "the circuit did not open during the outage",
+        "the circuit did not lessen the load during the outage",
+        "the circuit did not close after the recovery",
+        "no call succeeded after the recovery",
+    ]
+
+
 def test_a_scene_that_goes_otherwise_is_told():
     """What is not as it must be is a sentence."""
     (sentence,) = SCENES[0].faults(Evidence(world="sync", error=NotFound("Gone.")))
@@ -92,6 +145,7 @@ def test_a_scene_that_goes_otherwise_is_told():
 def test_a_fault_ends_the_demo_with_1(monkeypatch, capsys):
     """The exit code tells, and the sentence stands last."""
     monkeypatch.setattr(examples.bookshop.demo, "perform", lambda _screen: ["Scene 1 went wrong."])
+    monkeypatch.setattr(examples.bookshop.demo, "act_two", lambda _screen, _shop: pytest.fail("act two was played"))
     assert examples.bookshop.demo.main() == 1
     assert capsys.readouterr().out == "Scene 1 went wrong.\n"
 
@@ -107,6 +161,7 @@ def test_a_terminal_gets_panels():
         shown = "".join(_read(main))
     assert process.returncode == 0, shown
     assert "\x1b[" in shown
+    assert "circuit closed after the recovery" in shown
     assert re.search("the handler raised +what travelled +the caller caught", re.sub(r"\x1b\[[\d;]*m", "", shown))
 
 
