@@ -13,10 +13,10 @@ import grpc
 import grpc.aio
 import pytest
 from batch_lab import Caller, Servicer, Shop, items, request, servicer
-from conftest import World
 from google.rpc import status_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from worlds import World
 
 from faultwire.testing.v1 import batches_pb2 as pb
 from faultwire.testing.v1 import batches_pb2_grpc

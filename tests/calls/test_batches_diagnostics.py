@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import World
+from worlds import World
 
 from faultwire.testing.v1 import scripted_pb2 as scripted
 from faultwire.testing.v1 import scripted_pb2_grpc

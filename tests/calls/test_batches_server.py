@@ -7,9 +7,9 @@ from typing import Any
 import grpc
 import pytest
 from batch_lab import CANARY, AioServicer, Servicer, Shop, items, request, servicer
-from conftest import World
 from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
+from worlds import World
 
 from faultwire.testing.v1 import batches_pb2_grpc
 from grpc_faultwire import Internal, NotFound, Translator

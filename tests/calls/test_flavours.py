@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from conftest import SHAPES, World, call
+from worlds import SHAPES, World, call
 
 from faultwire.testing.v1 import scripted_pb2 as pb
 from grpc_faultwire import InvalidArgument, NotFound, StatusError, from_rpc_error

@@ -6,7 +6,6 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import SHAPES, World, call
 from google.api_core import exceptions as google_exceptions
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -16,6 +15,7 @@ from opentelemetry.instrumentation.grpc import aio_server_interceptor, server_in
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from worlds import SHAPES, World, call
 
 from grpc_faultwire import InvalidArgument, NotFound, Origin, from_rpc_error
 

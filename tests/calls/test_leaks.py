@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import SHAPES, World, call
 from google.rpc import error_details_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from opentelemetry.instrumentation.grpc import aio_server_interceptor, server_in
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from worlds import SHAPES, World, call
 
 from bookshop.v1 import bookshop_pb2
 from grpc_faultwire import Catalogue, Internal, InvalidArgument, NotFound, Unavailable, from_rpc_error

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import SHAPES, World, call
+from worlds import SHAPES, World, call
 
 from faultwire.testing.v1 import scripted_pb2 as pb
 from grpc_faultwire import Category, Internal, NotFound, Translator, Unavailable, from_rpc_error

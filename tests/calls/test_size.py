@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import World
 from google.rpc import error_details_pb2 as rpc
+from worlds import World
 
 from grpc_faultwire import InvalidArgument, NotFound, Redactor, StatusError, from_rpc_error
 

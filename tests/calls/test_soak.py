@@ -12,8 +12,8 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import SHAPES, World
 from test_exits import steps_of
+from worlds import SHAPES, World
 
 from faultwire.testing.v1 import scripted_pb2 as pb
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import grpc
 import pytest
-from conftest import SHAPES
 from opentelemetry.instrumentation.grpc import aio_client_interceptors, client_interceptor, grpcext
 from telemetry_lab import ARRANGEMENTS, Telemetry, counted, difference, told
+from worlds import SHAPES
 
 from faultwire.testing.v1 import scripted_pb2 as pb
 from faultwire.testing.v1 import scripted_pb2_grpc

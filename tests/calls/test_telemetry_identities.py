@@ -10,10 +10,10 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import SHAPES, World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from telemetry_lab import Telemetry
+from worlds import SHAPES, World
 
 from faultwire.testing.v1 import scripted_pb2 as pb
 from faultwire.testing.v1 import scripted_pb2_grpc

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import grpc
 import pytest
-from conftest import SHAPES, World, call
 from telemetry_lab import ARRANGEMENTS, Telemetry, counted, difference, told
 from test_cancellation import Gate
+from worlds import SHAPES, World, call
 
 from faultwire.testing.v1 import scripted_pb2 as pb
 from grpc_faultwire import NotFound

@@ -8,12 +8,12 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import World, call
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from telemetry_lab import ARRANGEMENTS, Telemetry, environment
+from worlds import World, call
 
 from faultwire.testing.v1 import scripted_pb2 as pb
 from faultwire.testing.v1 import scripted_pb2_grpc
