@@ -13,7 +13,8 @@ from examples.bookshop.screen import WIDE, Screen
 from examples.bookshop.storm import Outcome, Row, attempts_per_call, success
 from grpc_faultwire.policies import BreakerState
 
-COLUMNS: Sequence[tuple[str, str, int, Callable[[Row], object]]] = (
+Column = tuple[str, str, int, Callable[[Row], object]]
+COLUMNS: Sequence[Column] = (
     ("", "calls", 5, lambda row: row.naive["calls"]),
     ("naive", "ok", 4, lambda row: row.naive["succeeded"]),
     ("", "attempts", 8, lambda row: row.naive["attempts"]),
@@ -71,11 +72,11 @@ def _animate(screen: Screen, rows: Iterable[tuple[Row, bool]]) -> list[Row]:
 
 def _table(rows: Iterable[Row], *, wide: bool) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="cyan")
-    table.add_column("\nseconds", justify="right", no_wrap=True)
+    table.add_column("\ns", justify="right", no_wrap=True)
     table.add_column("\nshop", no_wrap=True)
-    for whose, title, *_ in COLUMNS:
+    for whose, title, *_ in _shown(wide=wide):
         table.add_column(f"{whose}\n{title}", justify="right", no_wrap=True)
-    table.add_column("\nbreaker", min_width=BREAKER_WIDTH)
+    table.add_column("\nbreaker", min_width=BREAKER_WIDTH if wide else 0)
     if wide:
         table.add_column(Text("load: ours,\n", "green") + Text("and naive", "red"), no_wrap=True, min_width=14)
     for row in rows:
@@ -86,11 +87,16 @@ def _table(rows: Iterable[Row], *, wide: bool) -> Table:
 def _cells(row: Row, *, wide: bool) -> Iterator[Text]:
     yield Text(f"{row.begins:.1f}", "dim")
     yield Text(row.mood, STYLES[row.mood])
-    for *_, value in COLUMNS:
+    for *_, value in _shown(wide=wide):
         yield Text(str(value(row)))
-    yield Text(_path(row), STATES.get(row.breaker[-1], ""))
+    yield Text(_path(row) if wide else row.breaker[-1].value, STATES.get(row.breaker[-1], ""))
     if wide:
         yield _bar(row)
+
+
+def _shown(*, wide: bool) -> Sequence[Column]:
+    # What has to go for 80 columns: both callers make as many calls.
+    return COLUMNS if wide else COLUMNS[1:]
 
 
 def _bar(row: Row) -> Text:
