@@ -48,7 +48,7 @@ def indexes_of(report: errors_pb2.BatchReport) -> list[int]:
 
 
 @given(failed())
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_without_a_limit_a_report_is_lossless(failures: list[Failure]) -> None:
     """What is read is what was told: every index, with its key and its status."""
     report = compose(failures, counts(failures))
@@ -60,7 +60,7 @@ def test_without_a_limit_a_report_is_lossless(failures: list[Failure]) -> None:
 
 
 @given(failed(), st.integers(SMALLEST, 4000))
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_limited_report_fits_and_counts_exactly(failures: list[Failure], limit: int) -> None:
     """It keeps its limit, names nobody twice, counts everybody, and names the first failure of each group."""
     report = compose(failures, counts(failures), limit)
@@ -125,7 +125,7 @@ def response_with(report: errors_pb2.BatchReport) -> Any:
         ),
     )
 )
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_reading_never_fails_over_what_a_peer_sent(report: errors_pb2.BatchReport) -> None:
     """Counts that contradict the items, items named twice, impossible indexes: what is read claims no more success."""
     read = batch_report(response_with(report))

@@ -105,7 +105,7 @@ batches = st.lists(st.sampled_from(FATES), max_size=30)
 
 
 @given(batches, policies, st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_every_index_ends_exactly_once(fates: list[str], policy: BatchPolicy, data: st.DataObject) -> None:
     """Whatever is lost and whenever it is cancelled, each index is ok, failed or unknown, and what it says is true."""
     result, server, run = play(
@@ -135,7 +135,7 @@ def test_every_index_ends_exactly_once(fates: list[str], policy: BatchPolicy, da
 
 
 @given(batches, policies, policies, st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_results_do_not_depend_on_chunks_and_concurrency(
     fates: list[str], one: BatchPolicy, other: BatchPolicy, data: st.DataObject
 ) -> None:
@@ -156,7 +156,7 @@ def test_results_do_not_depend_on_chunks_and_concurrency(
 
 
 @given(batches, policies)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_exactly_the_retryable_are_sent_again(fates: list[str], policy: BatchPolicy) -> None:
     """An item is sent again if and only if its last answer was retryable and it has attempts left."""
     result, server, _ = play(fates, policy)
@@ -168,7 +168,7 @@ def test_exactly_the_retryable_are_sent_again(fates: list[str], policy: BatchPol
 
 
 @given(batches, policies)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_requests_keep_within_their_limits(fates: list[str], policy: BatchPolicy) -> None:
     """No request has more items or bytes than allowed, but for an item that is too large by itself."""
     _, server, _ = play(fates, policy)
@@ -179,7 +179,7 @@ def test_requests_keep_within_their_limits(fates: list[str], policy: BatchPolicy
 
 
 @given(batches, policies, st.floats(0, 12), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_budget_is_never_overdrawn(
     fates: list[str], policy: BatchPolicy, tokens: float, data: st.DataObject
 ) -> None:
