@@ -5,8 +5,10 @@ They may block, so none of them runs in a thread that serves others.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +20,8 @@ from grpc_faultwire.sync.native import refused
 from grpc_faultwire.sync.timer import TIMER
 
 _LOGGER = logging.getLogger(__name__)
-_logged: set[Any] = set()
-MAX_LOGGED = 1000
-"""Functions whose faults are remembered; each is logged once."""
+_logged: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The functions whose faults were logged."""
 
 
 def refreshed(flow: Flow) -> bool:
@@ -87,15 +88,13 @@ def elsewhere(action: Callable[[], None]) -> None:
 
 
 def _warn(function: Any, fault: Exception, what: str) -> None:
-    try:
-        known = function in _logged
-    except TypeError:
-        known, function = False, None
-    if not known:
-        if len(_logged) >= MAX_LOGGED:
-            _logged.clear()
+    # A bound method is made anew whenever it is asked for.
+    function = getattr(function, "__self__", function)
+    with contextlib.suppress(TypeError):  # what cannot be remembered is logged every time
+        if function in _logged:
+            return
         _logged.add(function)
-        _LOGGER.warning("%s, and the error of the call stands; it is logged once", what, exc_info=fault)
+    _LOGGER.warning("%s, and the error of the call stands; it is logged once", what, exc_info=fault)
 
 
 class Answered(grpc.Call, grpc.Future):  # type: ignore[type-arg]  # not generic at run time
@@ -112,10 +111,10 @@ class Answered(grpc.Call, grpc.Future):  # type: ignore[type-arg]  # not generic
         """Return the response."""
         return self._answer
 
-    def exception(self, timeout: float | None = None) -> None:  # as above
+    def exception(self, timeout: float | None = None) -> None:
         """Return None: it did not fail."""
 
-    def traceback(self, timeout: float | None = None) -> None:  # as above
+    def traceback(self, timeout: float | None = None) -> None:
         """Return None, as `exception`."""
 
     def add_done_callback(self, fn: Callable[[Any], None]) -> None:
