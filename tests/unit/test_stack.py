@@ -85,6 +85,8 @@ def test_a_chain_is_what_python_would_print():
     first, second, third = FalseError("1"), ValueError("2"), KeyError("3")
     second.__cause__, second.__context__ = first, third
     assert stack.chain(second) == [second, first]
+    second.__suppress_context__ = False
+    assert stack.chain(second) == [second, first]
     second.__cause__ = None
     assert stack.chain(second) == [second]
     second.__suppress_context__ = False

@@ -351,6 +351,15 @@ def test_pushback(arguments, remaining, jitter, pushback):
     assert trailers_of(reply, PUSHBACK_KEY) == pushback
 
 
+def test_what_was_retried_already_is_not_retried_again():
+    """A server that has tried again itself tells its callers, native ones and ours, not to."""
+    error = Unavailable(retry_delay=1.0)
+    error.already_retried = True
+    reply = sent(error)
+    assert trailers_of(reply, PUSHBACK_KEY) == ["-1"]
+    assert arrived(reply).report.retry.already_retried
+
+
 @given(st.floats(0, 1e6), st.floats(0, 1, exclude_max=True))
 def test_pushback_is_never_shorter_than_the_delay(delay, jitter):
     """Jitter only adds, a fifth at the most."""
