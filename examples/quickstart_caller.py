@@ -4,11 +4,10 @@ import sys
 
 import grpc
 
+from bookshop.v1 import bookshop_faultwire as errors
 from bookshop.v1 import bookshop_pb2, bookshop_pb2_grpc
-from grpc_faultwire import Catalogue, StatusError
+from grpc_faultwire import StatusError
 from grpc_faultwire.sync import wrap_channel
-
-errors = Catalogue.of(bookshop_pb2.BookshopError)
 
 
 def look_up(bookshop: bookshop_pb2_grpc.BookshopStub, isbn: str) -> None:

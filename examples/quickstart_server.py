@@ -6,11 +6,11 @@ from concurrent import futures
 
 import grpc
 
+from bookshop.v1 import bookshop_faultwire as errors
 from bookshop.v1 import bookshop_pb2, bookshop_pb2_grpc
-from grpc_faultwire import Catalogue, Translator
+from grpc_faultwire import Translator
 from grpc_faultwire.sync import ServerInterceptor
 
-errors = Catalogue.of(bookshop_pb2.BookshopError)  # declared in bookshop.proto
 TITLES = {"9780141439518": "Pride and Prejudice"}
 PRICES: dict[str, int] = {}
 
@@ -25,7 +25,7 @@ class Bookshop(bookshop_pb2_grpc.BookshopServicer):
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO)
-    interceptor = ServerInterceptor(Translator(catalogues=[errors]))
+    interceptor = ServerInterceptor(Translator(catalogues=[errors.BOOKSHOP_ERROR]))
     server = grpc.server(futures.ThreadPoolExecutor(), interceptors=[interceptor])
     bookshop_pb2_grpc.add_BookshopServicer_to_server(Bookshop(), server)
     port = server.add_insecure_port(f"127.0.0.1:{sys.argv[1] if len(sys.argv) > 1 else 50051}")

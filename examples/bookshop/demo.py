@@ -46,21 +46,29 @@ class Theatre(NamedTuple):
         return here, there
 
 
+class House(NamedTuple):
+    """All that the acts are played with: bookshops with Faultwire and without, and the one that has moods."""
+
+    guarded: Theatre
+    plain: Theatre
+    moody: Server
+
+
 @contextlib.contextmanager
-def theatres() -> Iterator[tuple[Theatre, Theatre]]:
-    """Start all servers at once; give those with Faultwire and those without."""
+def theatres() -> Iterator[House]:
+    """Start all servers at once."""
     with contextlib.ExitStack() as stack:
         suppliers = ("--wholesaler", stack.enter_context(absent_supplier()))
         suppliers += ("--importer", stack.enter_context(silent_supplier()))
         servers = [
             stack.enter_context(Server(world, *suppliers, *plain))
-            for plain in ((), ("--plain",))
+            for plain in ((), ("--plain", "--moody"))
             for world in ("sync", "aio")
         ]
         runner = stack.enter_context(asyncio.Runner())
         for server in servers:
             server.ready()
-        yield _theatre(stack, runner, *servers[:2]), _theatre(stack, runner, *servers[2:])
+        yield House(_theatre(stack, runner, *servers[:2]), _theatre(stack, runner, *servers[2:]), moody=servers[2])
 
 
 def _theatre(stack: contextlib.ExitStack, runner: asyncio.Runner, here: Server, there: Server) -> Theatre:
@@ -81,28 +89,25 @@ async def _aio_channel(address: str) -> grpc.aio.Channel:
     return aio.wrap_channel(grpc.aio.insecure_channel(address))
 
 
-def perform(screen: Screen) -> list[str]:
+def perform(screen: Screen, house: House) -> list[str]:
     """Play all scenes; return what was not as it must be."""
     faults: list[str] = []
-    with theatres() as (guarded, plain):
-        book = guarded.sync_stub.GetBook(pb.GetBookRequest(isbn=PRIDE), timeout=10)
-        screen.say(
-            f"Bookshops serve in four processes, sync and aio, with Faultwire and without. {book.isbn} is there:"
-        )
-        screen.say(f"{book.title} by {book.author}, {book.price_cents / 100:.2f}. Now for what goes wrong.")
-        for number, scene in enumerate(SCENES, start=1):
-            here, there = (plain if scene.plain else guarded).play(scene)
-            wrong = scene.faults(here) + scene.faults(there)
-            if here.alike(scene) != there.alike(scene):
-                wrong.append("sync and aio do not come out alike")
-            if not wrong:
-                screen.show(View.of(number, scene, here, there))
-            faults += [f"Scene {number}, {scene.title}: {sentence}." for sentence in wrong]
+    book = house.guarded.sync_stub.GetBook(pb.GetBookRequest(isbn=PRIDE), timeout=10)
+    screen.say(f"Bookshops serve in four processes, sync and aio, with Faultwire and without. {book.isbn} is there:")
+    screen.say(f"{book.title} by {book.author}, {book.price_cents / 100:.2f}. Now for what goes wrong.")
+    for number, scene in enumerate(SCENES, start=1):
+        here, there = (house.plain if scene.plain else house.guarded).play(scene)
+        wrong = scene.faults(here) + scene.faults(there)
+        if here.alike(scene) != there.alike(scene):
+            wrong.append("sync and aio do not come out alike")
+        if not wrong:
+            screen.show(View.of(number, scene, here, there))
+        faults += [f"Scene {number}, {scene.title}: {sentence}." for sentence in wrong]
     return faults
 
 
-def act_one(screen: Screen) -> list[str]:
-    started, faults = time.perf_counter(), perform(screen)
+def act_one(screen: Screen, house: House, started: float) -> list[str]:
+    faults = perform(screen, house)
     if not faults:
         checks, seconds = sum(len(scene.all_checks) for scene in SCENES), time.perf_counter() - started
         screen.say(
@@ -129,10 +134,9 @@ def act_two(screen: Screen, shop: Server) -> list[str]:
 
 
 def main() -> int:
-    screen = Screen()
-    # The shop of act two starts while act one is played.
-    with Server("sync", "--moody") as shop:
-        faults = act_one(screen) or act_two(screen, shop)
+    started, screen = time.perf_counter(), Screen()
+    with theatres() as house:
+        faults = act_one(screen, house, started) or act_two(screen, house.moody)
     for sentence in faults:
         screen.say(sentence, "bold red")
     return 1 if faults else 0

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from bookshop.v1 import bookshop_pb2
-from grpc_faultwire import Catalogue, Category, StatusError, Translator, Unavailable
-
-shop = Catalogue.of(bookshop_pb2.BookshopError)
+from bookshop.v1 import bookshop_faultwire as shop
+from grpc_faultwire import Category, StatusError, Translator, Unavailable
 
 
 def translator() -> Translator:
     """Exceptions that the catalogue names (OutOfStock) are mapped; all others are masked."""
-    translator = Translator(shop.domain, catalogues=[shop])
+    translator = Translator(shop.BOOKSHOP_ERROR.domain, catalogues=[shop.BOOKSHOP_ERROR])
 
     @translator.category_handler(Category.DEPENDENCY)
     def price_service_away(error: StatusError, _call: object) -> StatusError | None:

@@ -312,6 +312,5 @@ class Outcome:
 @contextlib.contextmanager
 def storm(shop: Server) -> Iterator[Storm]:
     """Let both callers begin."""
-    address = shop.ready().address
-    with Caller(naive_channel(address)) as naive, OurCaller(address) as ours:
+    with Caller(naive_channel(shop.address)) as naive, OurCaller(shop.address) as ours:
         yield Storm(shop, naive, ours)

@@ -31,7 +31,7 @@ def test_commands_in_the_readme_exist() -> None:
 
 def test_paths_in_the_readme_exist() -> None:
     """Each folder and file that is named is there."""
-    for path in re.findall(r"`([\w./]+/)`|\]\((\w+\.md)\)", README):
+    for path in re.findall(r"`([\w./]+/)`|\]\(([\w/]+\.md)\)", README):
         assert (ROOT / (path[0] or path[1])).exists(), path
 
 
