@@ -81,7 +81,7 @@ def test_metadata_are_keyword_only_arguments():
     """A class takes the metadata that it declares, by name, all of them and no other."""
     assert bookshop.BookNotFound(isbn="1").metadata == {"isbn": "1"}
     assert bookshop.BookNotFound("Other.", isbn="1", severity=Severity.ERROR).message == "Other."
-    with pytest.raises(TypeError, match="isbn.*left"):
+    with pytest.raises(TypeError, match=r"isbn.*left"):
         bookshop.OutOfStock()
     with pytest.raises(TypeError, match="shelf"):
         bookshop.BookNotFound(isbn="1", shelf="2")
