@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -69,9 +70,17 @@ def test_a_link_that_is_cut_makes_calls_unavailable(link: FaultyLink, ledger: Le
         for error in (future.exception(timeout=5), stream.exception(timeout=5)):
             assert isinstance(error, Unavailable)
             assert (error.origin, error.category) == (Origin.UNKNOWN, Category.TRANSPORT)
-        assert unary(b"ok", wait_for_ready=True, timeout=5) == b"ok"
-        assert link.connections == 2
-    assert [outcome.code.name for outcome in ledger.outcomes()] == ["UNAVAILABLE", "UNAVAILABLE", "OK"]
+        deadline = time.monotonic() + 5
+        answer = b""
+        while not answer and time.monotonic() < deadline:
+            # The channel may still write to the old connection.
+            with contextlib.suppress(Unavailable):
+                answer = unary(b"ok", wait_for_ready=True, timeout=5)
+        assert answer == b"ok"
+        assert link.connections >= 2
+    codes = [outcome.code.name for outcome in ledger.outcomes()]
+    assert codes[:2] == ["UNAVAILABLE", "UNAVAILABLE"]
+    assert codes[-1] == "OK"
 
 
 @pytest.mark.parametrize("fault", ["refuse", "cut"])
