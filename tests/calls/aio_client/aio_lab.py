@@ -68,6 +68,8 @@ class Lab:
         self.channel: Any = None
         self.bare = False
         self.calls_by_key: Counter[str] = Counter()
+        self.gate = asyncio.Event()
+        """What the step "gate" waits for: headers and the end of a stream race within grpc.aio unless kept apart."""
 
     # Client side.
 
@@ -166,6 +168,9 @@ class Lab:
 
     async def _initial(self, context: Any, argument: str) -> None:
         await context.send_initial_metadata((("x-initial", "i"),))
+
+    async def _gate(self, context: Any, argument: str) -> None:
+        await self.gate.wait()
 
     async def _sleep(self, context: Any, argument: str) -> None:
         await asyncio.sleep(float(argument))

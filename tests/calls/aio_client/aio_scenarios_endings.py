@@ -13,6 +13,12 @@ from aio_scenarios import scenario
 # How calls end.
 
 
+async def _headers(lab: Lab, kind: str, call: Any) -> None:
+    if kind != UU:  # where they come with the end
+        await call.initial_metadata()
+    lab.gate.set()
+
+
 @scenario(*KINDS)
 async def succeeds(lab: Lab, kind: str) -> Any:
     """A call that succeeds, and all that it says of itself."""
@@ -23,7 +29,8 @@ async def succeeds(lab: Lab, kind: str) -> Any:
 @scenario(*KINDS)
 async def sends_metadata(lab: Lab, kind: str) -> Any:
     """Metadata in both directions."""
-    call = lab.call(kind, "initial trail", metadata=(("x-one", "1"), ("x-bin-bin", b"\x00"), ("x-one", "2")))
+    call = lab.call(kind, "initial gate trail", metadata=(("x-one", "1"), ("x-bin-bin", b"\x00"), ("x-one", "2")))
+    await _headers(lab, kind, call)
     return await outcome(consume(kind, call)), await status(call)
 
 
@@ -46,7 +53,8 @@ async def refuses_bad_metadata(lab: Lab, kind: str) -> Any:
 @scenario(*KINDS)
 async def aborted(lab: Lab, kind: str) -> Any:
     """A status from the server."""
-    call = lab.call(kind, "initial abort:NOT_FOUND")
+    call = lab.call(kind, "initial gate abort:NOT_FOUND")
+    await _headers(lab, kind, call)
     return await outcome(consume(kind, call)), await status(call)
 
 

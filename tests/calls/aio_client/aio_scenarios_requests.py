@@ -124,7 +124,8 @@ async def requests_go_on_after_the_end(lab: Lab, kind: str) -> Any:
             await asyncio.sleep(0.002)
 
     call = lab.call(kind, "read:2", requests=requests())
-    return await consume(kind, call), await status(call)
+    # Not its status: a write that fails after the end changes what grpc.aio remembers of it, but not what we do.
+    return await consume(kind, call), call.done(), call.cancelled()
 
 
 @scenario(*REQUEST_STREAMS)
