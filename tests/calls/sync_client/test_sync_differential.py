@@ -452,7 +452,7 @@ def play(style: Style, scenario: Scenario, channel: grpc.Channel, lab: Lab) -> l
     with channel:
         seen = scenario(style, Run(channel, lab))
         served = lab.quiet()
-        # A call that was cancelled at once may reach its server yet: one that follows it on the connection does so later.
+        # A call that was cancelled at once may reach its server yet; one that follows it does so later.
         with contextlib.suppress(ValueError):
             channel.unary_unary(path("UnaryUnary"))(b"ok", timeout=5)
         lab.quiet()
