@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import examples.bookshop.demo
 import pytest
@@ -144,7 +146,8 @@ def test_a_scene_that_goes_otherwise_is_told():
 
 def test_a_fault_ends_the_demo_with_1(monkeypatch, capsys):
     """The exit code tells, and the sentence stands last."""
-    monkeypatch.setattr(examples.bookshop.demo, "perform", lambda _screen: ["Scene 1 went wrong."])
+    monkeypatch.setattr(examples.bookshop.demo, "perform", lambda _screen, _house: ["Scene 1 went wrong."])
+    monkeypatch.setattr(examples.bookshop.demo, "theatres", lambda: contextlib.nullcontext(Mock()))
     monkeypatch.setattr(examples.bookshop.demo, "act_two", lambda _screen, _shop: pytest.fail("act two was played"))
     assert examples.bookshop.demo.main() == 1
     assert capsys.readouterr().out == "Scene 1 went wrong.\n"
