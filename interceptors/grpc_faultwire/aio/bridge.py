@@ -90,11 +90,12 @@ class _Bridge:
 
     def submit(self, step: Callable[[], Any]) -> asyncio.Future[tuple[Any, BaseException | None]]:
         """Begin a step in the pool."""
-        return self._loop.run_in_executor(self._pool, self._variables.run, _caught, step)
+        return self._loop.run_in_executor(self._pool, lambda: self._variables.run(_caught, step))
 
     def end(self, step: Callable[[], Any]) -> None:
         """Begin the last step in the pool: a thread that is still in one before is in the call's context variables."""
-        self._loop.run_in_executor(self._pool, self._variables.copy().run, _caught, step)
+        variables = self._variables.copy()
+        self._loop.run_in_executor(self._pool, lambda: variables.run(_caught, step))
 
     def requests(self, request: Any) -> Any:
         """Return a request as it is, and a stream of requests as a plain iterator."""
