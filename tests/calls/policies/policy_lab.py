@@ -30,6 +30,7 @@ from bookshop.v1 import bookshop_pb2  # noqa: F401  # registers the descriptors,
 from grpc_faultwire import RetryScope, StatusError
 from grpc_faultwire import aio as aio_world
 from grpc_faultwire import sync as sync_world
+from grpc_faultwire.flow import ATTEMPTS_KEY
 from grpc_faultwire.records import Attempt, CallInfo, Event, Outcome
 from grpc_faultwire.redaction import Redactor
 from grpc_faultwire.status import PUSHBACK_KEY, encode
@@ -164,9 +165,12 @@ class Flaky(grpc.GenericRpcHandler):
         pairs = [(key, value) for key, value in context.invocation_metadata() if key != "user-agent"]
         key = dict(pairs)["key"]
         with self._changed:
-            number = len(self._seen[key]) + 1
+            # By what the caller says, or gRPC's core where it retries: hedges may overtake each other on their way.
+            before = dict(pairs).get(ATTEMPTS_KEY) or dict(pairs).get("grpc-previous-rpc-attempts")
+            number = int(before or 0) + 1
             seen = Seen(number, pairs, context.time_remaining())
             self._seen[key].append(seen)
+            self._seen[key].sort(key=lambda one: one.number)
             self._changed.notify_all()
         if not context.add_callback(seen.over.set):
             seen.over.set()

@@ -175,12 +175,12 @@ def test_whatever_stops_retries_the_real_error_comes_with_its_history(caller: Ca
     policies = {
         "budget": ClientPolicy(retry=patient, breaker=None, budget=BudgetPolicy(initial=5)),
         "circuit_open": ClientPolicy(retry=patient, breaker=BreakerPolicy(minimum_calls=2), budget=None),
-        "deadline": ClientPolicy(retry=RetryPolicy(max_attempts=9, initial_backoff=0.3), budget=None),
+        "deadline": ClientPolicy(retry=RetryPolicy(max_attempts=9, initial_backoff=0.6), budget=None),
         "not_retryable": ClientPolicy(retry=patient),
     }
     acts = [fail(message="first"), fail("INTERNAL" if reason == "not_retryable" else "UNAVAILABLE", message="last")]
     caller.connect(policies[reason])
-    options = {"timeout": 0.8} if reason == "deadline" else {}
+    options = {"timeout": 1.3} if reason == "deadline" else {}
     begin = {"unary": caller.unary, "future": caller.future, "stream": caller.stream}[style]
     got = begin(*acts, **options)
     got = got.result() if style == "future" else got
