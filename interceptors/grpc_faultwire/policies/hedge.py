@@ -144,6 +144,8 @@ class HedgeState:
 
     def take(self, cost: float = OK.cost) -> bool:
         """Whether the budget lets the attempt that is due go; if not, no more are due."""
+        if self._taken is not None:
+            return True  # taken for one that has been decided and not been sent yet
         if self._budget is None or self._budget.take(cost):
             self._taken = cost
             return True

@@ -150,3 +150,15 @@ def test_latencies_start_anew_after_a_fork():
     latencies._lock.acquire()
     latencies.reset_after_fork()
     assert latencies.quantile(0.5) is None
+
+
+def test_tokens_are_taken_once_for_a_hedge_that_is_waiting():
+    """A second failure while a hedge waits for its time takes nothing more; giving up gives back all."""
+    budget = RetryBudget(BudgetPolicy(initial=100))
+    state = HedgeState(HedgePolicy(max_attempts=3, delay=1), delay=1, budget=budget)
+    state.launched(0)
+    assert state.take()
+    assert state.take()
+    assert budget.tokens == 95
+    state.unsent()
+    assert budget.tokens == 100
