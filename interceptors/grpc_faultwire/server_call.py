@@ -135,8 +135,11 @@ class ServerCall:
     @property
     def cancelled(self) -> bool:
         """Whether the caller has gone for another reason than its deadline."""
+        return self._inactive() and not self.expired
+
+    def _inactive(self) -> bool:
         is_active = getattr(self.context, "is_active", None)
-        return is_active is not None and not is_active() and not self.expired
+        return is_active is not None and not is_active()
 
     def remaining(self) -> float | None:
         """Return the seconds until the caller's deadline; None: no deadline."""
@@ -247,7 +250,13 @@ class ServerCall:
 
     def gone(self) -> None:
         """Note that the caller has gone: it cancelled the call, or its deadline passed."""
-        self._end(self._gone() or Cancelled("The caller cancelled the call."), "cancelled")
+        self._end(self._departure(), "cancelled")
+
+    def _departure(self) -> StatusError:
+        # A caller's cancellation at its deadline may be here some milliseconds before the deadline is.
+        return (
+            DeadlineExceeded("The deadline expired.") if self.expired else Cancelled("The caller cancelled the call.")
+        )
 
     def recovered(self, error: StatusError, answer: Any = None, serializer: Any = UNCHECKED) -> Exit:
         """Note that an answer is given in place of an error, of a stream its first; a stream goes on from here.
@@ -269,9 +278,7 @@ class ServerCall:
         return self._answer(Internal(MASKED), failure)
 
     def _gone(self) -> StatusError | None:
-        if self._expires_within(0):
-            return DeadlineExceeded("The deadline expired.")
-        return Cancelled("The caller cancelled the call.") if self.cancelled else None
+        return self._departure() if self._inactive() or self._expires_within(0) else None
 
     def answered(self, withdrawal: Withdrawal) -> None:
         """Note that a withdrawal's reply was sent: the caller had not gone."""

@@ -99,7 +99,7 @@ def check_arrived(error: grpc.RpcError, trailers: int) -> None:
 
 @pytest.mark.parametrize("tries", [pytest.param(4, id="few"), pytest.param(200, id="many", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("trailers", [0, 3 * KIB, 7 * KIB])
-@pytest.mark.parametrize("size", [1, 6 * KIB, 12 * KIB, 40 * KIB, 200 * KIB])
+@pytest.mark.parametrize("size", [1, 6 * KIB, 12 * KIB, 40 * KIB, pytest.param(200 * KIB, marks=pytest.mark.slow)])
 @pytest.mark.timeout(300)
 def test_what_matters_arrives_every_time(world: World, size: int, trailers: int, tries: int) -> None:
     """Code, reason, domain, RetryInfo, error id, the user's trailers and all stream messages arrive every time."""

@@ -153,6 +153,7 @@ def test_a_fault_ends_the_demo_with_1(monkeypatch, capsys):
     assert capsys.readouterr().out == "Scene 1 went wrong.\n"
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_panels():
     """In a terminal the demo is drawn side by side, with colours."""
     pty = pytest.importorskip("pty")

@@ -123,7 +123,13 @@ def run_storm(count: int, seed: int, policy: Any, how: str = "wrapped") -> None:
         assert [one for one in unhandled if not any(word in one for word in theirs)] == []
 
 
-@pytest.mark.parametrize("policy", [None, Scripted([0.001, 0.002], reckless=True)], ids=["one-attempt", "retries"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param(None, id="one-attempt", marks=pytest.mark.slow),
+        pytest.param(Scripted([0.001, 0.002], reckless=True), id="retries"),
+    ],
+)
 def test_storm(policy: Any) -> None:
     """Six hundred calls come to all kinds of ends; each has one, and no call, task, thread or descriptor is left."""
     run_storm(100, 1, policy)

@@ -135,7 +135,9 @@ def nothing_alive() -> None:
     pytest.fail(f"alive: {left}, threads: {busy}")
 
 
-@pytest.mark.parametrize("hedges", [False, True], ids=["retries", "hedges"])
+@pytest.mark.parametrize(
+    "hedges", [pytest.param(False, id="retries"), pytest.param(True, id="hedges", marks=pytest.mark.slow)]
+)
 def test_a_small_storm(caller: Caller, caplog: pytest.LogCaptureFixture, hedges: bool) -> None:
     """Eighty calls: a wave, and another."""
     assert storm(caller, caplog, 80, 1, hedges=hedges)["done"]

@@ -136,8 +136,14 @@ def channels(address: str, ledger: Ledger) -> Make:
     )
 
 
-@pytest.mark.parametrize("policy", [None, Twice(delay=0.005)], ids=["no policy", "policy"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    ("policy", "seed"),
+    [
+        pytest.param(Twice(delay=0.005), 0, id="policy"),
+        pytest.param(None, 0, id="no policy", marks=pytest.mark.slow),
+        pytest.param(Twice(delay=0.005), 1, id="another", marks=pytest.mark.slow),
+    ],
+)
 def test_every_call_of_a_small_storm_ends_once(
     channels: Make, ledger: Ledger, lab: Lab, policy: Any, seed: int
 ) -> None:

@@ -158,6 +158,8 @@ def test_methods_of_generated_code_are_registered(shape: str) -> None:
     ]
 
 
+# grpc's own polling thread may find the channel closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_connectivity_is_the_channels(address: str) -> None:
     """subscribe, unsubscribe and channel_ready_future work on a wrapped channel."""
     seen: list[grpc.ChannelConnectivity] = []
