@@ -186,7 +186,7 @@ def test_a_handler_has_the_whole_context(world: World) -> None:
     assert dict(finished.initial_metadata())["x-initial"] == "1"
     assert seen["metadata"] == "value"
     assert seen["peer"].startswith("ipv4:")
-    assert 0 < seen["remaining"] <= 5
+    assert 0 < seen["remaining"] < 5.5  # it travels rounded up
     assert seen["code"] is grpc.StatusCode.OK
     assert seen["details"] == ("fine" if world.name == "aio" else b"fine")
     world.recorder.wait()

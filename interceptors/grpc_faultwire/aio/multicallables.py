@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -10,6 +10,18 @@ import grpc.aio
 from grpc_faultwire.aio.calls import StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
 from grpc_faultwire.aio.method import Method
 from grpc_faultwire.aio.running import Running
+
+if TYPE_CHECKING:
+    _UnaryUnary = grpc.aio.UnaryUnaryMultiCallable[Any, Any]
+    _UnaryStream = grpc.aio.UnaryStreamMultiCallable[Any, Any]
+    _StreamUnary = grpc.aio.StreamUnaryMultiCallable[Any, Any]
+    _StreamStream = grpc.aio.StreamStreamMultiCallable[Any, Any]
+else:
+    # Not every supported grpcio lets them be subscripted.
+    _UnaryUnary = grpc.aio.UnaryUnaryMultiCallable
+    _UnaryStream = grpc.aio.UnaryStreamMultiCallable
+    _StreamUnary = grpc.aio.StreamUnaryMultiCallable
+    _StreamStream = grpc.aio.StreamStreamMultiCallable
 
 
 class MultiCallable:
@@ -35,7 +47,7 @@ class MultiCallable:
         return self._method.begin(send, request, timeout, metadata)
 
 
-class UnaryUnaryMultiCallable(MultiCallable, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
+class UnaryUnaryMultiCallable(MultiCallable, _UnaryUnary):
     """Calls a method with one request and one response."""
 
     def __call__(
@@ -53,7 +65,7 @@ class UnaryUnaryMultiCallable(MultiCallable, grpc.aio.UnaryUnaryMultiCallable[An
         return UnaryUnaryCall(self._begin(request, timeout, metadata, options))
 
 
-class UnaryStreamMultiCallable(MultiCallable, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
+class UnaryStreamMultiCallable(MultiCallable, _UnaryStream):
     """Calls a method with one request and a stream of responses."""
 
     def __call__(
@@ -71,7 +83,7 @@ class UnaryStreamMultiCallable(MultiCallable, grpc.aio.UnaryStreamMultiCallable[
         return UnaryStreamCall(self._begin(request, timeout, metadata, options))
 
 
-class StreamUnaryMultiCallable(MultiCallable, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
+class StreamUnaryMultiCallable(MultiCallable, _StreamUnary):
     """Calls a method with a stream of requests and one response."""
 
     def __call__(  # noqa: PLR0917  # grpc's signature
@@ -88,7 +100,7 @@ class StreamUnaryMultiCallable(MultiCallable, grpc.aio.StreamUnaryMultiCallable[
         return StreamUnaryCall(self._begin(request_iterator, timeout, metadata, options))
 
 
-class StreamStreamMultiCallable(MultiCallable, grpc.aio.StreamStreamMultiCallable[Any, Any]):
+class StreamStreamMultiCallable(MultiCallable, _StreamStream):
     """Calls a method with a stream of requests and a stream of responses."""
 
     def __call__(  # noqa: PLR0917  # grpc's signature
