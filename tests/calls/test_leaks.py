@@ -103,7 +103,7 @@ def remote_cause(text: str) -> Any:
 
 
 def bare_rpc_error(text: str) -> Any:
-    raise grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, details=text, trailing_metadata=None)
+    raise grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), grpc.aio.Metadata(), details=text)
 
 
 def system_exit(text: str) -> Any:
