@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +22,7 @@ from worlds import SHAPES, World, call
 from bookshop.v1 import bookshop_pb2
 from grpc_faultwire import Catalogue, Internal, InvalidArgument, NotFound, Unavailable, from_rpc_error
 from grpc_faultwire.errors import Origin, StatusError
+from grpc_faultwire.observers import LoggingObserver
 
 CANARY = "canary-5f0e1d"
 bookshop = Catalogue.of(bookshop_pb2.BookshopError)
@@ -155,7 +157,9 @@ def watched(world: World, caplog: pytest.LogCaptureFixture) -> Iterator[tuple[An
         raiser.__name__: (lambda _context, raiser=raiser: raiser(CANARY + str(world.suffix))) for raiser in RAISERS
     }
     world.suffix = ""
-    stub = world.stub(steps, spans.interceptor, world.interceptor())
+    # A clock that leaps: the text of repeats within a minute is left out.
+    logs = LoggingObserver(clock=itertools.count(step=1000.0).__next__)
+    stub = world.stub(steps, spans.interceptor, world.interceptor(observers=[world.recorder, logs]))
     with caplog.at_level(logging.DEBUG):
         yield stub, spans
     assert trace.get_current_span() is trace.INVALID_SPAN

@@ -141,9 +141,8 @@ def test_any_text_is_described(text):
 
 def test_errors_of_grpc_are_described_in_one_line_and_once() -> None:
     """What grpc's own error says is said already by the decoded one."""
-    grpc_error = grpc.aio.AioRpcError(
-        grpc.StatusCode.UNAVAILABLE, details="down", debug_error_string="UNAVAILABLE:down"
-    )
+    nothing = grpc.aio.Metadata()
+    grpc_error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, "down", "UNAVAILABLE:down")
     decoded = from_rpc_error(grpc_error)
     assert stack.describe(grpc_error) == "AioRpcError: UNAVAILABLE: down"
     assert stack.chain(decoded) == [decoded]
