@@ -177,6 +177,9 @@ _SQLALCHEMY: dict[str, Make] = {
 
 _REDIS_NAMES: dict[str, Make] = {
     "ConnectionError": _unavailable,
+    # Both are ConnectionErrors there; but a wrong password is as wrong the next time.
+    "AuthenticationError": _dependency,
+    "AuthorizationError": _dependency,
     "TimeoutError": _unavailable,
     "BusyLoadingError": _unavailable,
     "ReadOnlyError": _unavailable,

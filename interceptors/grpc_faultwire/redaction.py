@@ -7,8 +7,8 @@ secret, then values that look like one. All detectors run in linear time: a host
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, cast
 
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -162,9 +162,26 @@ def _plain(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "").replace(" ", "").replace(".", "")
 
 
+class DeclaredKey(Protocol):
+    """What is declared of a key of ErrorInfo's metadata: see `declaration.MetadataKey`."""
+
+    @property
+    def sensitivity(self) -> Any:
+        """Who may see its value; None: not said."""
+
+    @property
+    def public(self) -> bool:
+        """Whether a value of this key may leave."""
+        ...
+
+
+DeclaredKeys = Callable[[str, str], "Mapping[str, DeclaredKey] | None"]
+"""From an error's domain and reason to the keys of metadata that it declares; None: nobody declared this error."""
+
+
 class _Field(NamedTuple):
     descriptor: FieldDescriptor
-    act: str  # "clear", "text", "message", "any", "map"
+    act: str  # "clear", "text", "message", "map", "metadata"
 
 
 class Redactor:
@@ -197,10 +214,35 @@ class Redactor:
         """Return the value of a key or field without secrets."""
         return REDACTED if speaks_of_secret(name) else self.text(text)
 
-    def detail(self, message: Message) -> Message | None:
+    def metadata(self, values: Mapping[str, str], declared: Mapping[str, DeclaredKey] | None) -> dict[str, str]:
+        """Return what may leave of ErrorInfo's metadata.
+
+        Args:
+            values: by key.
+            declared: the keys that the error declares. None: nobody declared it.
+        """
+        kept = {}
+        for name, value in values.items():
+            key = None if declared is None else declared.get(name)
+            if key is None:
+                if declared is None and name in self.metadata_keys:
+                    kept[name] = self.value(name, value)
+            elif key.sensitivity is None:
+                kept[name] = self.value(name, value)
+            elif key.public:
+                # Its owner has said that this name holds no secret; what looks like one is still taken out.
+                kept[name] = self.text(value)
+        return kept
+
+    def detail(self, message: Message, declared: DeclaredKeys | None = None) -> Message | None:
         """Return a copy of an error detail that may leave, or None if nothing may.
 
         An Any leaves only if its type is known here. Unknown fields and extensions never do.
+
+        Args:
+            message: the detail.
+            declared: finds what an ErrorInfo in it may carry, as in an item's status of a batch. None (the default):
+                its metadata are looked at as any other map.
         """
         if _is_any(message):
             copy = self._unpacked(message)
@@ -209,7 +251,7 @@ class Redactor:
         else:
             copy = type(message)()
             copy.CopyFrom(message)
-        self._clean(copy, 0)
+        self._clean(copy, 0, declared)
         copy.DiscardUnknownFields()
         return copy
 
@@ -226,7 +268,7 @@ class Redactor:
             packed = unpacked
         return None
 
-    def _clean(self, message: Message, depth: int) -> None:
+    def _clean(self, message: Message, depth: int, declared: DeclaredKeys | None) -> None:
         descriptor = cast("Descriptor", message.DESCRIPTOR)
         if descriptor.is_extendable:
             for field, _ in message.ListFields():
@@ -237,10 +279,12 @@ class Redactor:
                 message.ClearField(field.name)
             elif act == "text":
                 self._clean_text(message, field)
-            elif act == "map":
-                self._clean_map(message, field, depth)
+            elif act == "metadata" and declared is not None:
+                self._clean_metadata(message, declared)
+            elif act in ("map", "metadata"):
+                self._clean_map(message, field, depth, declared)
             else:
-                self._clean_messages(message, field, depth)
+                self._clean_messages(message, field, depth, declared)
 
     def _clean_text(self, message: Message, field: FieldDescriptor) -> None:
         value = getattr(message, field.name)
@@ -255,7 +299,12 @@ class Redactor:
         # Latin-1 takes every byte, and gives it back.
         return self.text(value.decode("latin-1")).encode("latin-1")
 
-    def _clean_map(self, message: Message, field: FieldDescriptor, depth: int) -> None:
+    def _clean_metadata(self, info: Any, declared: DeclaredKeys) -> None:
+        kept = self.metadata(info.metadata, declared(info.domain, info.reason))
+        info.ClearField("metadata")
+        info.metadata.update(kept)
+
+    def _clean_map(self, message: Message, field: FieldDescriptor, depth: int, declared: DeclaredKeys | None) -> None:
         values = getattr(message, field.name)
         kind = cast("Descriptor", field.message_type).fields_by_name["value"]
         for key in list(values):
@@ -268,28 +317,30 @@ class Redactor:
                 del values[key]
             elif kind.type == FieldDescriptor.TYPE_BYTES:
                 values[key] = self._scalar(values[key])
-            elif kind.message_type is not None and not self._may_leave(values[key], depth):
+            elif kind.message_type is not None and not self._may_leave(values[key], depth, declared):
                 del values[key]
 
-    def _clean_messages(self, message: Message, field: FieldDescriptor, depth: int) -> None:
+    def _clean_messages(
+        self, message: Message, field: FieldDescriptor, depth: int, declared: DeclaredKeys | None
+    ) -> None:
         if field.is_repeated:
             items = getattr(message, field.name)
-            kept = [item for item in items if self._may_leave(item, depth)]
+            kept = [item for item in items if self._may_leave(item, depth, declared)]
             if len(kept) < len(items):
                 message.ClearField(field.name)
                 getattr(message, field.name).extend(kept)
-        elif message.HasField(field.name) and not self._may_leave(getattr(message, field.name), depth):
+        elif message.HasField(field.name) and not self._may_leave(getattr(message, field.name), depth, declared):
             message.ClearField(field.name)
 
-    def _may_leave(self, message: Any, depth: int) -> bool:
+    def _may_leave(self, message: Any, depth: int, declared: DeclaredKeys | None) -> bool:
         """Clean a message in a message; tell whether anything of it may leave."""
         if not _is_any(message):
-            self._clean(message, depth + 1)
+            self._clean(message, depth + 1, declared)
             return True
         unpacked = self._unpacked(message)
         if unpacked is None or depth >= MAX_DEPTH or unpacked.DESCRIPTOR.full_name in _PRIVATE_TYPES:
             return False
-        self._clean(unpacked, depth + 1)
+        self._clean(unpacked, depth + 1, declared)
         unpacked.DiscardUnknownFields()
         packed = details.pack(unpacked)
         message.type_url, message.value = packed.type_url, packed.value
@@ -328,6 +379,8 @@ def _act(field: FieldDescriptor) -> str:
         return "text" if field.type in _TEXT else ""
     if field.message_type.full_name in _PRIVATE_TYPES:
         return "clear"
+    if field.full_name == "google.rpc.ErrorInfo.metadata":
+        return "metadata"
     return "map" if field.message_type.GetOptions().map_entry else "message"
 
 

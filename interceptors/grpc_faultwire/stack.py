@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -16,6 +17,8 @@ MAX_CHAIN = 8
 
 MAX_GROUP = 8
 """How many exceptions of a group are described."""
+MAX_DESCRIBED = 64
+"""How many exceptions are described in all: groups may share their members, and would be told again and again."""
 
 _OWN = os.path.dirname(__file__) + os.sep
 
@@ -48,15 +51,20 @@ def chain(exception: BaseException) -> list[BaseException]:
     return found
 
 
-def describe(exception: BaseException, depth: int = 0) -> str:
+def describe(exception: BaseException) -> str:
     """Return "Type: text" for an exception whose text may itself raise; of a group, its members too."""
+    return _describe(exception, 0, iter(range(1, MAX_DESCRIBED)))
+
+
+def _describe(exception: BaseException, depth: int, left: Iterator[int]) -> str:
     name = type(exception).__qualname__
     try:
         text = _status(exception) if isinstance(exception, grpc.RpcError) else str(exception)
     except Exception:  # noqa: BLE001  # whatever a __str__ raises
         text = "(its text cannot be made)"
     if isinstance(exception, BaseExceptionGroup) and depth < MAX_CHAIN:
-        text += " [" + "; ".join(describe(one, depth + 1) for one in exception.exceptions[:MAX_GROUP]) + "]"
+        members = zip(exception.exceptions[:MAX_GROUP], left, strict=False)
+        text += " [" + "; ".join(_describe(one, depth + 1, left) for one, _ in members) + "]"
     return f"{name}: {text}" if text else name
 
 

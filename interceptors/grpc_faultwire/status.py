@@ -20,10 +20,11 @@ from grpc_status import rpc_status
 
 from faultwire.v1 import errors_pb2
 from grpc_faultwire.category import Category, RetryScope, Severity
-from grpc_faultwire.declaration import MAX_DOMAIN
+from grpc_faultwire.declaration import MAX_DOMAIN, Declaration, MetadataKey
 from grpc_faultwire.details import Details, duration, seconds
 from grpc_faultwire.errors import Origin, StatusError, error_class
 from grpc_faultwire.redaction import Redactor, encodable
+from grpc_faultwire.status_error import declaration_for
 from grpc_faultwire.truncation import BUDGET, Draft, Trailer, fit
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -129,19 +130,17 @@ def encode(
 
 
 def _declared_metadata(error: StatusError, redactor: Redactor) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    declaration = error.declaration
-    keys = {key.key: key for key in declaration.metadata} if declaration is not None else {}
-    kept, undeclared = {}, []
-    for name, value in error.metadata.items():
-        key = keys.get(name)
-        if key is None and (declaration is not None or name not in redactor.metadata_keys):
-            undeclared.append(name)
-        elif key is None or key.sensitivity is None:
-            kept[name] = redactor.value(name, value)
-        elif key.public:
-            # Its owner has said that this name holds no secret; what looks like one is still taken out.
-            kept[name] = redactor.text(value)
-    return kept, tuple(undeclared)
+    keys = _keys(error.declaration)
+    kept = redactor.metadata(error.metadata, keys)
+    return kept, tuple(name for name in error.metadata if name not in kept and name not in (keys or ()))
+
+
+def _declared_keys(domain: str, reason: str) -> Mapping[str, MetadataKey] | None:
+    return _keys(declaration_for(domain, reason))
+
+
+def _keys(declaration: Declaration | None) -> Mapping[str, MetadataKey] | None:
+    return {key.key: key for key in declaration.metadata} if declaration is not None else None
 
 
 def _report(error: StatusError, service: str, method: str, redactor: Redactor, now: float) -> errors_pb2.ErrorReport:
@@ -191,9 +190,10 @@ def _cause(parent: int, cause: StatusError, redactor: Redactor) -> errors_pb2.Ca
 
 
 def _details(error: StatusError, redactor: Redactor, stack: Sequence[str]) -> list[Message]:
-    given = (redactor.detail(one) for one in error.error_details if not isinstance(one, _OWN_KINDS))
-    # Any other DebugInfo would be a way round the exposure of stacks.
-    kept = [one for one in given if one is not None and not isinstance(one, error_details_pb2.DebugInfo)]
+    given = (redactor.detail(one, _declared_keys) for one in error.error_details if not isinstance(one, _OWN_KINDS))
+    # Any other DebugInfo would be a way round the exposure of stacks; and what is ours may come in an Any.
+    hidden = (*_OWN_KINDS, error_details_pb2.DebugInfo)
+    kept = [one for one in given if one is not None and not isinstance(one, hidden)]
     kinds = {type(one) for one in kept}
     if error_details_pb2.RequestInfo not in kinds:
         kept.append(error_details_pb2.RequestInfo(request_id=error.error_id))

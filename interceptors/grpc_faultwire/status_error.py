@@ -381,6 +381,11 @@ def _register(cls: type[StatusError], declaration: Declaration) -> None:
         _declared[key] = cls
 
 
+def declaration_for(domain: str, reason: str) -> Declaration | None:
+    """Return what is declared for (domain, reason); None: nothing is."""
+    return getattr(_declared.get((domain, reason)), "declaration", None)
+
+
 def error_class(code: grpc.StatusCode, domain: str | None = None, reason: str | None = None) -> type[StatusError]:
     """Return the class declared for (domain, reason) if it has this code, else the class of the code.
 

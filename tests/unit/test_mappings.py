@@ -311,6 +311,8 @@ def test_sqlalchemy_itself(exception, cls, category):
         ("ReadOnlyError", Unavailable),
         ("ClusterDownError", Unavailable),
         ("MaxConnectionsError", Unavailable),
+        ("AuthenticationError", Internal),
+        ("AuthorizationError", Internal),
         ("WatchError", Aborted),
         ("LockError", Aborted),
         ("LockNotOwnedError", Aborted),

@@ -133,6 +133,16 @@ def test_a_group_is_described_to_a_bound():
     assert stack.describe(group).count("deep") == stack.MAX_CHAIN + 1
 
 
+def test_groups_that_share_members_are_described_to_a_bound():
+    """Groups of groups that are one and the same do not multiply what is said."""
+    group = ExceptionGroup("shared", [ValueError("x")] * stack.MAX_GROUP)
+    for _ in range(stack.MAX_CHAIN):
+        group = ExceptionGroup("shared", [group] * stack.MAX_GROUP)
+    described = stack.describe(group)
+    assert described.count("shared") + described.count("ValueError") == stack.MAX_DESCRIBED
+    assert described.count("[") == described.count("]")
+
+
 @given(st.text())
 def test_any_text_is_described(text):
     """No text of an exception stands in the way."""

@@ -199,31 +199,29 @@ def test_request_info_carries_the_error_id():
     assert arrived(sent(own)).find(rpc.RequestInfo).request_id == "mine"
 
 
-@pytest.mark.parametrize(
-    ("error", "metadata", "undeclared"),
-    [
-        pytest.param(NotFound(metadata={"isbn": CANARY}), {}, ("isbn",), id="undeclared"),
-        pytest.param(NotFound(metadata={"allowed": "1"}), {"allowed": "1"}, (), id="allowed-by-the-redactor"),
-        pytest.param(NotFound(metadata={"allowed": "a@b.de"}), {"allowed": REDACTED}, (), id="detected"),
-        pytest.param(NotFound(metadata={"token": CANARY}), {"token": REDACTED}, (), id="allowed-but-by-name-a-secret"),
-        pytest.param(Declared(metadata={"isbn": "1"}), {"isbn": "1"}, (), id="declared"),
-        pytest.param(Declared(metadata={"isbn": "a@b.de"}), {"isbn": REDACTED}, (), id="declared-and-detected"),
-        pytest.param(Declared(metadata={"email": CANARY}), {}, (), id="personal"),
-        pytest.param(Declared(metadata={"pin": CANARY}), {}, (), id="secret"),
-        pytest.param(Declared(metadata={"api_key": CANARY}), {"api_key": REDACTED}, (), id="by-name-a-secret"),
-        pytest.param(
-            Declared(metadata={"page_token": "p2"}), {"page_token": "p2"}, (), id="public-in-spite-of-its-name"
-        ),
-        pytest.param(Declared(metadata={"page_token": "a@b.de"}), {"page_token": REDACTED}, (), id="public-detected"),
-        pytest.param(Declared(metadata={"allowed": CANARY}), {}, ("allowed",), id="not-of-this-declaration"),
-        pytest.param(
-            NotFound(error_details=[rpc.ErrorInfo(reason="ABC", metadata={"isbn": CANARY})]),
-            {},
-            ("isbn",),
-            id="by-hand",
-        ),
-    ],
-)
+METADATA = [
+    pytest.param(NotFound(metadata={"isbn": CANARY}), {}, ("isbn",), id="undeclared"),
+    pytest.param(NotFound(metadata={"allowed": "1"}), {"allowed": "1"}, (), id="allowed-by-the-redactor"),
+    pytest.param(NotFound(metadata={"allowed": "a@b.de"}), {"allowed": REDACTED}, (), id="detected"),
+    pytest.param(NotFound(metadata={"token": CANARY}), {"token": REDACTED}, (), id="allowed-but-by-name-a-secret"),
+    pytest.param(Declared(metadata={"isbn": "1"}), {"isbn": "1"}, (), id="declared"),
+    pytest.param(Declared(metadata={"isbn": "a@b.de"}), {"isbn": REDACTED}, (), id="declared-and-detected"),
+    pytest.param(Declared(metadata={"email": CANARY}), {}, (), id="personal"),
+    pytest.param(Declared(metadata={"pin": CANARY}), {}, (), id="secret"),
+    pytest.param(Declared(metadata={"api_key": CANARY}), {"api_key": REDACTED}, (), id="by-name-a-secret"),
+    pytest.param(Declared(metadata={"page_token": "p2"}), {"page_token": "p2"}, (), id="public-in-spite-of-its-name"),
+    pytest.param(Declared(metadata={"page_token": "a@b.de"}), {"page_token": REDACTED}, (), id="public-detected"),
+    pytest.param(Declared(metadata={"allowed": CANARY}), {}, ("allowed",), id="not-of-this-declaration"),
+    pytest.param(
+        NotFound(error_details=[rpc.ErrorInfo(reason="ABC", metadata={"isbn": CANARY})]),
+        {},
+        ("isbn",),
+        id="by-hand",
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "metadata", "undeclared"), METADATA)
 def test_metadata(error, metadata, undeclared):
     """Only declared keys leave, what is personal or secret does not, and what was left behind is named."""
     reply = sent(error, redactor=Redactor(metadata_keys=["allowed", "token"]))
@@ -231,6 +229,49 @@ def test_metadata(error, metadata, undeclared):
     assert reply.undeclared == undeclared
     assert CANARY.encode() not in trailers_of(reply)[0]
     assert CANARY not in reply.message
+
+
+@pytest.mark.parametrize("wrap", ["failure", "group", "status", "any"])
+@pytest.mark.parametrize(("error", "metadata", "undeclared"), METADATA)
+def test_metadata_in_a_status_in_the_details(error, metadata, undeclared, wrap):
+    """An ErrorInfo in an item's status, or wherever it is, carries what it would carry at the top."""
+    info = rpc.ErrorInfo(reason=error.reason, domain=error.domain, metadata=error.metadata)
+    status = status_pb2.Status(code=5, details=[pack(info)])
+    detail = {
+        "failure": lambda: errors_pb2.BatchReport(failures=[{"status": status}]),
+        "group": lambda: errors_pb2.BatchReport(groups=[{"status": status}]),
+        "status": lambda: status,
+        "any": lambda: errors_pb2.BatchReport(failures=[{"status": {"details": [nested_any(info)]}}]),
+    }[wrap]()
+    reply = sent(Unknown(error_details=[detail]), redactor=Redactor(metadata_keys=["allowed", "token"]))
+    left = arrived(reply).find(type(detail))
+    inner = left if wrap == "status" else (left.groups if wrap == "group" else left.failures)[0].status
+    found = rpc.ErrorInfo.FromString(inner.details[0].value)
+    assert (found.reason, found.domain, dict(found.metadata)) == (info.reason, info.domain, metadata)
+    assert CANARY.encode() not in trailers_of(reply)[0]
+
+
+def nested_any(message):
+    """Return an Any in an Any."""
+    return any_pb2.Any(type_url="h/google.protobuf.Any", value=pack(message).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        rpc.ErrorInfo(reason="ABC", metadata={"isbn": CANARY}),
+        rpc.RetryInfo(retry_delay={"seconds": 7}),
+        errors_pb2.ErrorReport(service=CANARY),
+        rpc.DebugInfo(detail=CANARY),
+    ],
+    ids=lambda own: own.DESCRIPTOR.name,
+)
+def test_an_any_in_an_any_is_no_way_round(own):
+    """What an error says of itself, and what is private, does not come in a second time, wrapped."""
+    reply = sent(NotFound(error_details=[nested_any(own)]))
+    names = [one.type_url.rpartition("/")[2] for one in status_of(reply).details]
+    assert names == ["google.rpc.ErrorInfo", "google.rpc.RequestInfo", "faultwire.v1.ErrorReport"]
+    assert CANARY.encode() not in trailers_of(reply)[0]
 
 
 def test_the_message_is_redacted():
