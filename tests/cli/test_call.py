@@ -14,6 +14,10 @@ from grpc_reflection.v1alpha import reflection
 
 from bookshop.v1 import bookshop_faultwire, bookshop_pb2, bookshop_pb2_grpc
 from grpc_faultwire import Unavailable
+from grpc_faultwire.diagnostics import ErrorGroups
+from grpc_faultwire.diagnostics.sync import DiagnosticsServicer
+from grpc_faultwire.policies import BreakerPolicy
+from grpc_faultwire.state import PolicyState
 from grpc_faultwire.sync.server import ServerInterceptor
 from grpc_faultwire.testing import serve
 
@@ -68,9 +72,12 @@ def shop() -> Shop:
 
 @pytest.fixture
 def target(shop: Shop) -> Iterator[str]:
-    """Serve the shop, with reflection."""
+    """Serve the shop, with reflection and diagnostics."""
     names = [bookshop_pb2.DESCRIPTOR.services_by_name["Bookshop"].full_name]
-    with serve([shop, reflection.ReflectionServicer(names)], [ServerInterceptor()]) as server:
+    state = PolicyState()
+    state.breaker(("shop", *names), BreakerPolicy())
+    diagnostics = DiagnosticsServicer(ErrorGroups(), [state], authorise=lambda context, action: True)
+    with serve([shop, reflection.ReflectionServicer(names), diagnostics], [ServerInterceptor()]) as server:
         yield server.address
 
 

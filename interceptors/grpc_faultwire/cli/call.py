@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import base64
-import binascii
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +15,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 
+from grpc_faultwire.cli.connection import Metadata, channel_to, metadata_of
 from grpc_faultwire.cli.decode import error_lines
 from grpc_faultwire.cli.reflection import method_of
 from grpc_faultwire.cli.report import Report
@@ -28,10 +27,8 @@ from grpc_faultwire.config import ClientPolicy
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.policies import RetryPolicy
 from grpc_faultwire.records import Attempt, Outcome
-from grpc_faultwire.status import DETAILS_KEY, from_rpc_error, valid_trailer
+from grpc_faultwire.status import DETAILS_KEY, from_rpc_error
 from grpc_faultwire.sync import wrap_channel
-
-Metadata = Sequence[tuple[str, "str | bytes"]]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,9 +38,9 @@ def run(options: argparse.Namespace) -> int:
         raise Problem(f"{options.method} is no method: give it as package.Service/Method")
     if options.timeout <= 0 or options.attempts < 1:
         raise Problem("a call needs a timeout above 0 and one attempt at least")
-    metadata = [_header(line) for line in options.header]
+    metadata = metadata_of(options.header)
     watch = _Watch()
-    with _channel(options) as bare:
+    with channel_to(options) as bare:
         try:
             method = method_of(bare, service, name, options.descriptors, options.module)
         except grpc.RpcError as error:
@@ -71,32 +68,10 @@ class _Watch:
         self.outcome = outcome
 
 
-def _channel(options: argparse.Namespace) -> grpc.Channel:
-    if options.plaintext:
-        return grpc.insecure_channel(options.target)
-    try:
-        roots = Path(options.ca).read_bytes() if options.ca else None
-    except OSError as wrong:
-        raise Problem(f"{options.ca} cannot be read: {wrong.strerror}") from wrong
-    return grpc.secure_channel(options.target, grpc.ssl_channel_credentials(roots))
-
-
 def _policy(options: argparse.Namespace, method: MethodDescriptor) -> ClientPolicy:
     declared = MethodOptions.FromString(method.GetOptions().SerializeToString()).idempotency_level
     idempotent = options.idempotent or declared != MethodOptions.IDEMPOTENCY_UNKNOWN
     return ClientPolicy(retry=RetryPolicy(max_attempts=options.attempts), idempotent=idempotent)
-
-
-def _header(line: str) -> tuple[str, str | bytes]:
-    name, colon, text = line.partition(":")
-    key, value = name.strip().lower(), text.strip()
-    try:
-        sent: str | bytes = base64.b64decode(value, validate=True) if key.endswith("-bin") else value
-    except binascii.Error:
-        raise Problem(f"metadata {key} is binary: give its value in base64") from None
-    if not colon or not valid_trailer(key, sent):
-        raise Problem(f"{line!r} is no metadata: give it as 'key: value'")
-    return key, sent
 
 
 def _requests(data: str, method: MethodDescriptor) -> Iterator[Message]:

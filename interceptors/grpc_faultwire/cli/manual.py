@@ -17,7 +17,7 @@ pip install 'grpc-faultwire[cli]'
 ```
 
 `decode`, `lint`, `catalogue`, `protos` and the protoc plugin `protoc-gen-faultwire` work without the extra: it brings
-tables (rich), completion (shtab) and server reflection.
+tables and the live view (rich), completion (shtab) and server reflection.
 """
 
 

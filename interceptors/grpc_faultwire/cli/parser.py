@@ -52,6 +52,18 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             f"{_CALL} --attempts 1 --timeout 2 -H 'x-shop: 7' localhost:50051 bookshop.v1.Bookshop/GetBook",
         ),
     ),
+    "top": (
+        ("Live, until q or Ctrl-C; in a pipe, one snapshot", "faultwire top --plaintext localhost:50051"),
+        (
+            "With what the server's authorisation hook wants to see",
+            "faultwire top --plaintext --once -H 'authorization: Bearer abc' localhost:50051",
+        ),
+        ("For scripts", "faultwire top --plaintext --once --json localhost:50051"),
+        (
+            "Hold a breaker open, and let it decide again later",
+            "faultwire top --plaintext --force shop/bookshop.v1.Bookshop=open localhost:50051",
+        ),
+    ),
     "protos": (("The folder to give protoc", 'protoc -I protos -I "$(faultwire protos)" …'),),
     "completion": (("In this shell", 'eval "$(faultwire completion bash)"'),),
 }
@@ -66,7 +78,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(
         prog="faultwire",
-        description="Errors of gRPC services: decode them, check their catalogues, document them, provoke them.",
+        description="Errors of gRPC services: decode them, watch them, provoke them; check and document their catalogues.",
         epilog=EXIT_CODES,
         formatter_class=_Formatter,
     )
@@ -193,16 +205,47 @@ def _call(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="requests, one after another; @FILE: from a file; -: from standard input",
     )
-    parser.add_argument("-H", "--header", action="append", default=[], metavar="KEY: VALUE", help="metadata to send")
+    _add_header(parser)
     parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for all attempts (default: 10)")
     parser.add_argument("--attempts", type=int, default=3, metavar="N", help="at the most (default: 3)")
     parser.add_argument(
         "--idempotent", action="store_true", help="it may be carried out twice, whatever its proto says"
     )
-    parser.add_argument("--plaintext", action="store_true", help="no TLS")
-    parser.add_argument("--ca", metavar="FILE", help="certificates to trust, in PEM")
+    _add_connection(parser)
     parser.add_argument("--reveal", action="store_true", help="do not redact what looks like a secret or personal")
     _add_lookup(parser)
+    _add_colour(parser)
+
+
+def _top(parser: argparse.ArgumentParser) -> None:
+    """Show the groups of errors, the breakers and the budgets of a server, live.
+
+    The server has faultwire.v1.Diagnostics added to it, and its authorisation hook says yes to this caller. In a
+    terminal the view stays until q or Ctrl-C, finds the server again after it was away, and its keys force the chosen
+    breaker, once you have said yes. Elsewhere, and with --once, one snapshot is written; with --json they are written
+    one after another.
+    """
+    parser.add_argument("target", metavar="TARGET", help="host:port")
+    parser.add_argument("--once", action="store_true", help="write one snapshot and end")
+    parser.add_argument("--json", action="store_true", help="one JSON document for each snapshot, one a line")
+    parser.add_argument(
+        "--interval", type=float, default=1.0, metavar="SECONDS", help="between snapshots, 0.1 to 60 (default: 1)"
+    )
+    parser.add_argument(
+        "--groups", type=int, default=50, metavar="N", help="of errors, the most frequent, 1 to 256 (default: 50)"
+    )
+    parser.add_argument(
+        "--force",
+        action="append",
+        default=[],
+        metavar="BREAKER=STATE",
+        help="hold a breaker open or closed, or let it decide again (auto); say what was done and end",
+    )
+    _add_header(parser)
+    parser.add_argument(
+        "--timeout", type=float, default=5.0, metavar="SECONDS", help="for an answer, and a first snapshot (default: 5)"
+    )
+    _add_connection(parser)
     _add_colour(parser)
 
 
@@ -221,6 +264,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "catalogue": ("write a page about the errors of a service", _catalogue),
     "explain": ("say what a code, a category or a reason means", _explain),
     "call": ("call a method and show its error", _call),
+    "top": ("show a server's errors, breakers and budgets, live", _top),
     "protos": ("print the folder of the .proto files", _protos),
     "completion": ("print a script for a shell", _completion),
 }
@@ -236,6 +280,15 @@ def _add_include(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-I", "--include", action="append", default=[], metavar="DIR", help="for imports of .proto files"
     )
+
+
+def _add_header(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-H", "--header", action="append", default=[], metavar="KEY: VALUE", help="metadata to send")
+
+
+def _add_connection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plaintext", action="store_true", help="no TLS")
+    parser.add_argument("--ca", metavar="FILE", help="certificates to trust, in PEM")
 
 
 def _add_colour(parser: argparse.ArgumentParser) -> None:
