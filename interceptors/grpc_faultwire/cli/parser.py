@@ -78,7 +78,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(
         prog="faultwire",
-        description="Errors of gRPC services: decode them, watch them, provoke them; check and document their catalogues.",
+        description="Errors of gRPC services: decode, watch and provoke them; check and document their catalogues.",
         epilog=EXIT_CODES,
         formatter_class=_Formatter,
     )
