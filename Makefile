@@ -65,6 +65,11 @@ soak: $(VENV)/.ready ## 10,000 randomised exits under concurrency and cancellati
 bench: $(VENV)/.ready ## Measure what it costs.
 	$(BIN)/python -m benchmarks
 
+.PHONY: bench-check
+bench-check: $(VENV)/.ready ## Count calls and memory of each kind of RPC, and hold them against the committed budgets.
+	PYTHONHASHSEED=0 $(BIN)/python -m benchmarks.budgets
+	$(BIN)/python -m benchmarks.callgrind
+
 .PHONY: simulate
 simulate: $(VENV)/.ready ## Simulate outages: the production policies against a virtual clock.
 	$(BIN)/python -m simulations
