@@ -68,7 +68,6 @@ bench: $(VENV)/.ready ## Measure what it costs.
 .PHONY: bench-check
 bench-check: $(VENV)/.ready ## Count calls and memory of each kind of RPC, and hold them against the committed budgets.
 	PYTHONHASHSEED=0 $(BIN)/python -m benchmarks.budgets
-	$(BIN)/python -m benchmarks.callgrind
 
 .PHONY: simulate
 simulate: $(VENV)/.ready ## Simulate outages: the production policies against a virtual clock.
