@@ -155,6 +155,11 @@ class ServerCall:
         """Count a message."""
         self.settings.audience.message(self._tokens, direction)
 
+    def event(self, event: Event) -> None:
+        """Tell observers of something within the call, such as how a batch's items ended; not once it has ended."""
+        if not self._ended:
+            self.settings.audience.event(self._tokens, event)
+
     # What the handler says through its context.
 
     def abort(self, code: Any, message: Any, trailers: Iterable[Trailer] = ()) -> None:
@@ -265,7 +270,7 @@ class ServerCall:
             UnserializableError: the answer of a unary method cannot be sent.
         """
         self._recovered = error
-        self.settings.audience.event(self._tokens, Event(name="recovered", attributes={"error": error}))
+        self.event(Event(name="recovered", attributes={"error": error}))
         self.code = None
         return self.returned(answer, serializer) if serializer is not UNCHECKED else None
 
@@ -337,6 +342,12 @@ class ServerCall:
                 recovered=recovered,
             ),
         )
+
+
+def call_of(context: Any) -> ServerCall | None:
+    """Return the call behind the context that a handler got, however deep others have wrapped it; None: not ours."""
+    call = getattr(context, "call", None)
+    return call if isinstance(call, ServerCall) else None
 
 
 def _own_error(exception: BaseException) -> StatusError:

@@ -4,6 +4,7 @@ collector, methods, items    a server collects what items raise     report, over
 fields                       where messages keep outcomes           reading, streams         a caller reads them, typed
 policy, splitting, verdicts  how a batch is sent, and sent again    run, ledger              one batch, without I/O
 answers, result              what comes back, and what is left      sync, aio                carry it out
+events                       what observers are told of a batch
 """
 
 from grpc_faultwire.batch.collector import ErrorCollector, Item

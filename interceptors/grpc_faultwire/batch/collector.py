@@ -13,6 +13,7 @@ from google.rpc import status_pb2
 
 from faultwire.v1 import errors_pb2
 from grpc_faultwire.batch import fields
+from grpc_faultwire.batch.events import batch_event
 from grpc_faultwire.batch.items import ItemTranslator
 from grpc_faultwire.batch.overall import Tally
 from grpc_faultwire.batch.report import BODY_BYTES, Counts, Failure, compose
@@ -82,6 +83,7 @@ class ErrorCollector:
         self._highest = -1
         self._recorded: set[int] = set()
         self._kept: list[BaseException] = []
+        self._told = False
 
     # Collecting.
 
@@ -235,7 +237,9 @@ class ErrorCollector:
     def __exit__(
         self, kind: type[BaseException] | None, exception: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if exception is not None and not self._is_recorded(exception):
+        ends = exception is None or self._is_recorded(exception)
+        self._tell(partial=ends and not self._fails())
+        if not ends:
             return False
         if self._fails():
             raise self.error() from None
@@ -248,6 +252,23 @@ class ErrorCollector:
         self, kind: type[BaseException] | None, exception: BaseException | None, trace: TracebackType | None
     ) -> bool:
         return self.__exit__(kind, exception, trace)
+
+    def _tell(self, *, partial: bool) -> None:
+        """Let the observers of the call know, once: of a partial success it will have no error."""
+        call = self._items.call
+        with self._lock:
+            if self._told or call is None or not self.total:
+                return
+            self._told = True
+            event = batch_event(
+                self._tally,
+                total=self.total,
+                touched=len(self._begun | self._failures.keys()) if self._begun else self.total,
+                interrupted=len(self._interrupted - self._failures.keys()),
+                rolls_back=self.atomic and bool(self._failures),
+                partial=partial,
+            )
+        call.event(event)
 
     def _fails(self) -> bool:
         return bool(self._failures) and (self.atomic or (self._raise_if_all_fail and len(self._failures) == self.total))

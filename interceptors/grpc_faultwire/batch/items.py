@@ -21,7 +21,7 @@ from grpc_faultwire.observers.logging import LoggingObserver
 from grpc_faultwire.observers.repeats import Repeats
 from grpc_faultwire.records import CallInfo, Kind, Outcome, Side
 from grpc_faultwire.redaction import Redactor
-from grpc_faultwire.server_call import ServerCall, Settings
+from grpc_faultwire.server_call import Settings, call_of
 from grpc_faultwire.status import DETAILS_KEY, encode
 from grpc_faultwire.translation import MASKED, Translator
 from grpc_faultwire.truncation import BUDGET
@@ -57,7 +57,7 @@ class ItemTranslator:
     def __init__(
         self, context: Any = None, *, translator: Translator | None = None, redactor: Redactor | None = None
     ) -> None:
-        self.call = server_call(context)
+        self.call = call_of(context)
         given = self.call.settings if self.call is not None else _defaults()
         self._translator = translator or given.translator
         self._redactor = redactor or given.redactor
@@ -131,15 +131,6 @@ class _ItemCall:
     @property
     def cancelled(self) -> bool:
         return self._items.call is not None and self._items.call.cancelled
-
-
-def server_call(context: Any) -> ServerCall | None:
-    """Return the call behind a context that our interceptor made, however deep others have wrapped it."""
-    for name in ("call", "_call"):
-        call = getattr(context, name, None)
-        if isinstance(call, ServerCall):
-            return call
-    return None
 
 
 def _lean(status: status_pb2.Status, error_id: str, *, hidden: bool) -> status_pb2.Status:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import grpc
 
 from faultwire.v1 import errors_pb2
@@ -28,22 +30,24 @@ class Tally:
 
     def __init__(self) -> None:
         self.codes: set[grpc.StatusCode] = set()
+        self.categories: Counter[Category] = Counter()
         self._scopes: set[RetryScope] = set()
         self._all_declared = True
         self._delay: float | None = None
-        self._severity = Severity.DEBUG
+        self.severity = Severity.DEBUG
         self._category = Category.INTERNAL
         self._retried = False
 
     def add(self, error: StatusError) -> None:
         """Learn of one more failure."""
         self.codes.add(error.code())
+        self.categories[error.category] += 1
         self._scopes.add(error.retry_scope)
         self._all_declared &= error.declared_retry_scope is not None
         if error.retry_delay is not None:
             self._delay = max(error.retry_delay, self._delay or 0.0)
-        if error.severity >= self._severity:
-            self._severity, self._category = error.severity, error.category
+        if error.severity >= self.severity:
+            self.severity, self._category = error.severity, error.category
         self._retried |= error.already_retried
 
     def error(self, report: errors_pb2.BatchReport) -> StatusError:
@@ -62,7 +66,7 @@ class Tally:
             reason=BATCH_FAILED,
             domain=DOMAIN,
             category=self._category,
-            severity=self._severity,
+            severity=self.severity,
             error_details=[report],
             # Said only where the code does not say it, or where every item did: the code alone leaves it to callers
             # whether a call may be repeated.

@@ -14,7 +14,7 @@ from grpc_faultwire.observers import names
 from grpc_faultwire.observers.current import current_span
 from grpc_faultwire.observers.fingerprint import fingerprint
 from grpc_faultwire.observers.repeats import Repeats
-from grpc_faultwire.records import CallInfo, Outcome
+from grpc_faultwire.records import CallInfo, Event, Outcome
 from grpc_faultwire.redaction import Redactor, escaped
 
 _LEVELS = {
@@ -77,6 +77,21 @@ class LoggingObserver:
                 self._write(level, fields)
             self.flush(now=self._clock())
 
+    def on_event(self, call: CallInfo, event: Event) -> None:
+        """Log how many items of a partial success failed, at the highest of their severities; repeats as of errors."""
+        told = event.attributes
+        if event.name != names.BATCH.name or not told["failures"] or not told["partial"]:
+            return
+        level = _LEVELS[told["severity"]]
+        kind = ",".join((call.full_method, *sorted(told["failures"])))
+        if not self._logger.isEnabledFor(level):
+            return
+        say, suppressed = (True, 0) if self._repeats is None else self._repeats.turn(kind, self._clock())
+        if say:
+            fields = {"event": event.name, "method": call.full_method, "fingerprint": kind}
+            fields |= {name: told[name] for name in ("items", "failed", "categories")}
+            self._write(level, fields | _of_span() | ({"suppressed": suppressed} if suppressed else {}))
+
     def flush(self, *, now: float = float("inf")) -> None:
         """Log how many repeats were suppressed of errors that have not come up again since.
 
@@ -102,10 +117,7 @@ class LoggingObserver:
         }
         if len(outcome.attempts) > 1:
             fields["attempts"] = len(outcome.attempts)
-        span = current_span()
-        if span is not None:
-            fields["trace_id"], fields["span_id"] = span.trace_id, span.span_id
-        return fields
+        return fields | _of_span()
 
     def _complete(self, fields: dict[str, Any], exception: BaseException | None) -> bool:
         """Add text and stack of an exception unless they repeat; False if all does, and nobody was given its id."""
@@ -147,6 +159,11 @@ class LoggingObserver:
 
 MAX_TEXTS = 256
 """How many texts are remembered to tell repeats by; then all are forgotten, and the next of each is shown."""
+
+
+def _of_span() -> dict[str, Any]:
+    span = current_span()
+    return {"trace_id": span.trace_id, "span_id": span.span_id} if span is not None else {}
 
 
 def _quoted(value: Any) -> str:

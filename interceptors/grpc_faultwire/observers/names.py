@@ -92,7 +92,11 @@ LABELS = (
     Field("grpc_service", "name", 'full name of the service; "_OTHER" for methods that are not known or too many'),
     Field("grpc_method", "name", 'name of the method; "_OTHER" as above'),
     Field("grpc_code", "code", 'status code as Go spells it, "NotFound"; with label_style="python", "NOT_FOUND"'),
-    Field("category", "category", "what kind of failure: the names of grpc_faultwire.Category in lower case"),
+    Field(
+        "category",
+        "category",
+        'what kind of failure: the names of grpc_faultwire.Category in lower case; "none" of items that did not fail',
+    ),
     Field("fault", "fault", "whose: client, server, dependency or none; follows from the category"),
     Field(
         "reason", "name", 'a reason that a catalogue declares, or the name of the code if none was said; else "_OTHER"'
@@ -102,7 +106,12 @@ LABELS = (
     Field("label", "name", "the label whose value was replaced"),
     Field("attempt", "kind", "first, retry or hedge"),
     Field("decision", "name", "what was decided after a failed attempt: the values of grpc_faultwire.policies.Reason"),
-    Field("result", "name", "of a hedge: sent, budget, circuit_open; of a fallback: answered, failed"),
+    Field(
+        "result",
+        "name",
+        "of a hedge: sent, budget, circuit_open; of a fallback: answered, failed; of a batch's items: ok, failed, "
+        "interrupted, not_attempted, rolled_back",
+    ),
     Field("target", "name", "what the channel was made for"),
     Field("breaker", "name", "what the circuit breaker guards"),
     Field("state", "state", "closed, open, half_open, forced_open or forced_closed"),
@@ -141,6 +150,12 @@ SERVER_METRICS = _of_calls("server") | {
     ),
     "recovered": Metric(
         "grpc_server_recovered_total", "counter", "Errors in whose place an answer was given.", (*_METHOD, "category")
+    ),
+    "batch_items": Metric(
+        "grpc_server_batch_items_total",
+        "counter",
+        "Items of batches by how they ended; of a partial success the RPC itself is OK.",
+        (*_METHOD, "result", "category"),
     ),
 }
 """What a server counts, by the names that the code has for them."""
@@ -252,6 +267,19 @@ RECOVERED = EventName(
     "A server gave an answer in place of an error.",
     (_CODE, _CATEGORY, Field("reason", "string", "the error's"), Field("error_id", "string", "the error's")),
 )
+BATCH = EventName(
+    "batch",
+    "An `ErrorCollector` has ended a batch on a server; of a partial success the RPC itself is OK.",
+    (
+        Field("items", "int", "how many there were"),
+        Field("ok", "int", "carried out"),
+        Field("failed", "int", "with an error"),
+        Field("interrupted", "int", "cancelled half-way"),
+        Field("not_attempted", "int", "whose turn did not come"),
+        Field("rolled_back", "int", "innocent, of an atomic batch that failed"),
+        Field("categories", "string", 'of those that failed: "not_found=97 validation=3"'),
+    ),
+)
 EVENTS = (
     RETRY,
     RETRY_STOPPED,
@@ -263,6 +291,7 @@ EVENTS = (
     HEDGE,
     FALLBACK,
     RECOVERED,
+    BATCH,
 )
 """All events."""
 
@@ -371,7 +400,7 @@ LOG_PREFIX = "rpc_"
 """What the names of fields begin with in a record's ``extra``: "message" and others are logging's own."""
 
 LOG_FIELDS = (
-    Field("event", "string", "server_error, client_error, recovered or suppressed"),
+    Field("event", "string", "server_error, client_error, recovered, batch or suppressed"),
     Field("method", "string", '"package.Service/Method"'),
     Field("code", "string", "name of the status code"),
     Field("category", "string", "name of the category"),
@@ -381,6 +410,9 @@ LOG_FIELDS = (
     Field("message", "string", "message of the error, redacted"),
     Field("seconds", "double", "how long the call took"),
     Field("attempts", "int", "how many attempts were made, if several; client side"),
+    Field("items", "int", "how many items a batch had that is a partial success; the line is written if some failed"),
+    Field("failed", "int", "how many of them failed"),
+    Field("categories", "string", 'of those that failed: "not_found=97 validation=3"'),
     Field("trace_id", "string", "32 hexadecimal digits, if a span of OpenTelemetry is current"),
     Field("span_id", "string", "16 hexadecimal digits, likewise"),
     Field("exception", "string", "type and text of the exceptions behind the error, redacted; at ERROR and above"),

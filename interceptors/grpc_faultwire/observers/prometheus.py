@@ -93,6 +93,7 @@ class PrometheusObserver:
             names.CIRCUIT_CALL.name: self._on_circuit_call,
             names.HEDGE.name: self._on_hedge,
             names.FALLBACK.name: self._on_fallback,
+            names.BATCH.name: self._on_batch,
         }
         self.declare(*services)
 
@@ -207,6 +208,15 @@ class PrometheusObserver:
     def _on_fallback(self, method: _Method | None, event: Any) -> None:
         if method is not None:
             method.child("fallbacks", self._labels.word(event["category"]), self._labels.word(event["result"])).inc()
+
+    def _on_batch(self, method: _Method | None, event: Any) -> None:
+        if method is None or method.side is not Side.SERVER:
+            return
+        for category, count in event["failures"].items():
+            method.child("batch_items", "failed", self._labels.word(category)).inc(count)
+        for result in ("ok", "interrupted", "not_attempted", "rolled_back"):
+            if event[result]:
+                method.child("batch_items", result, "none").inc(event[result])
 
     def _on_budget(self, _method: _Method | None, event: Any) -> None:
         self._client("budget_tokens", self._labels.target(str(event["target"]))).set(event["tokens"])

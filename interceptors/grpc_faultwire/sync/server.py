@@ -254,7 +254,7 @@ class Context:
     """The context that handlers get: what they say of the status is kept until they have left; all else is grpc's."""
 
     def __init__(self, call: ServerCall) -> None:
-        self._call = call
+        self.call = call
         self._context = call.context
 
     def __getattr__(self, name: str) -> Any:
@@ -262,32 +262,32 @@ class Context:
 
     def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
         """End the RPC with this status."""
-        self._call.abort(code, details)
+        self.call.abort(code, details)
         # What grpc's own abort raises, for libraries that know it by its emptiness.
         raise Exception  # noqa: TRY002
 
     def abort_with_status(self, status: grpc.Status) -> NoReturn:
         """End the RPC with this status; trailers that were set before stay."""
-        self._call.abort(status.code, status.details, status.trailing_metadata or ())
+        self.call.abort(status.code, status.details, status.trailing_metadata or ())
         raise Exception  # noqa: TRY002  # as above
 
     def set_code(self, code: grpc.StatusCode) -> None:
         """Set the code that the RPC ends with if the handler returns."""
-        self._call.code = code
+        self.call.code = code
 
     def code(self) -> grpc.StatusCode | None:
         """Return the code that was set; None: none was."""
-        aborted = self._call.aborted
-        return self._call.code if aborted is None else aborted.code()
+        aborted = self.call.aborted
+        return self.call.code if aborted is None else aborted.code()
 
     def set_details(self, details: str) -> None:
         """Set the message that the RPC ends with if the handler returns."""
-        self._call.details = details
+        self.call.details = details
 
     def details(self) -> bytes | None:
         """Return the message that was set, as bytes, as grpc does; None: none was."""
-        aborted = self._call.aborted
-        text = self._call.details if aborted is None else aborted.message
+        aborted = self.call.aborted
+        text = self.call.details if aborted is None else aborted.message
         return None if text is None else text.encode()
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
@@ -296,4 +296,4 @@ class Context:
         Raises:
             ValueError: one cannot travel; gRPC's core would replace the whole status because of it.
         """
-        self._context.set_trailing_metadata(self._call.set_trailers(trailing_metadata))
+        self._context.set_trailing_metadata(self.call.set_trailers(trailing_metadata))

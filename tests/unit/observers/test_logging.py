@@ -11,10 +11,10 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from grpc_faultwire import Internal, NotFound, StatusError, Unavailable
+from grpc_faultwire import Internal, NotFound, Severity, StatusError, Unavailable
 from grpc_faultwire.errors import Origin
 from grpc_faultwire.observers import LoggingObserver, names
-from grpc_faultwire.records import OK, CallInfo, Kind, Outcome, Side
+from grpc_faultwire.records import OK, CallInfo, Event, Kind, Outcome, Side
 from grpc_faultwire.testing import FakeClock
 
 CALL = CallInfo(service="shop.v1.Shop", method="GetBook", kind=Kind.UNARY, side=Side.SERVER)
@@ -182,3 +182,22 @@ def test_levels_that_are_off_cost_nothing(lines: Lines, monkeypatch: pytest.Monk
 def test_codes_cover_grpc() -> None:
     """Go's spelling is known of every code that grpc has."""
     assert {code.name for code in grpc.StatusCode} == set(names.GO_CODES)
+
+
+def test_batches_that_fail_alike_are_logged_as_errors_are(lines: Lines) -> None:
+    """At the highest severity of their items; the first five, then fewer, with the number of those left out."""
+    observer = LoggingObserver(logging.getLogger("test.telemetry"), clock=FakeClock())
+
+    def end(partial: bool = True, **failures: int) -> None:
+        told = {"items": 9, "failed": 3, "categories": "…", "severity": Severity.WARNING, "partial": partial}
+        observer.on_event(CALL, Event(name=names.BATCH.name, attributes=told | {"failures": failures}))
+
+    end()
+    end(partial=False, conflict=3)
+    assert lines.records == []
+    for _ in range(8):
+        end(conflict=3)
+    assert [record.levelno for record in lines.records] == [logging.WARNING] * 6
+    assert lines.fields("suppressed") == [None] * 5 + [2]
+    end(not_found=3)
+    assert lines.fields("fingerprint")[-1] == "shop.v1.Shop/GetBook,not_found"
