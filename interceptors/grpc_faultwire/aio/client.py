@@ -20,7 +20,7 @@ from grpc_faultwire.config import ClientPolicy
 from grpc_faultwire.decisions import source_of
 from grpc_faultwire.flow import Flow, cancelled, failed
 from grpc_faultwire.plan import PolicySource
-from grpc_faultwire.records import Attempt, Kind
+from grpc_faultwire.records import Attempt, How, Kind
 from grpc_faultwire.state import PolicyState
 from grpc_faultwire.status import from_rpc_error
 
@@ -109,9 +109,12 @@ class InterceptedRunning(Running):
 
     async def open(self, request: Any, metadata: Any) -> None:
         """Send the first attempt."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.add_done_callback(self._left)
         attempt = self.first(request, metadata)
         if attempt is not None:
-            await self._proceed(attempt)
+            await self._proceed(attempt, "abandoned")
 
     def resend(self, attempt: Attempt) -> None:
         """Send another attempt."""
@@ -124,7 +127,12 @@ class InterceptedRunning(Running):
         for task in self._proceeding:
             task.cancel()
 
-    async def _proceed(self, attempt: Attempt) -> None:
+    def _left(self, task: asyncio.Task[Any]) -> None:
+        """End the call if the task of the interceptors was cancelled: none of them has kept it."""
+        if task.cancelled():
+            self.end(cancelled(LOCALLY_CANCELLED, grpc.aio.Metadata()), "abandoned")
+
+    async def _proceed(self, attempt: Attempt, left: How = "cancelled") -> None:
         if self._send is None:
             return
         try:
@@ -132,7 +140,7 @@ class InterceptedRunning(Running):
                 proceeding = self._send(self._following, attempt.timeout, self.outgoing(attempt))
             call = await proceeding
         except asyncio.CancelledError:
-            self.end(cancelled(LOCALLY_CANCELLED, grpc.aio.Metadata()), "cancelled")
+            self.end(cancelled(LOCALLY_CANCELLED, grpc.aio.Metadata()), left)
             raise
         except grpc.aio.AioRpcError as raised:
             self.lost(attempt, from_rpc_error(raised))

@@ -224,7 +224,7 @@ class OpenTelemetryObserver:
             return
         if span.is_recording():
             self._end.of_call(span, method.call.side, outcome, own=call.own)
-        if call.own:
+        if call.own or _is_orphan(method.call, outcome):
             span.end()
 
     def _remember(self, call: CallInfo) -> _Method:
@@ -292,6 +292,11 @@ def _is_of(span: Span, call: CallInfo) -> bool:
     is_rpc = "grpc" in (attributes.get(names.RPC_SYSTEM), attributes.get(names.RPC_SYSTEM_NAME))
     same = attributes.get(names.RPC_METHOD) in (call.method, call.full_method)
     return scope != SCOPE and is_rpc and same and getattr(span, "kind", None) is SpanKind.CLIENT
+
+
+def _is_orphan(call: CallInfo, outcome: Outcome) -> bool:
+    """Tell whether nobody is left to end another instrumentation's span: the task that it ran in was cancelled."""
+    return outcome.how == "abandoned" and call.side is Side.CLIENT and not call.kind.response_streaming
 
 
 def _add_event(span: Span, name: str, told: Attributes) -> None:

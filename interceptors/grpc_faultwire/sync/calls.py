@@ -33,6 +33,15 @@ class Call(grpc.RpcError, grpc.Call, _Future):
     def __del__(self) -> None:
         self._abandon()
 
+    def close(self) -> None:
+        """Drop the RPC, and wait a moment for its end: a generator that delegates to a stream closes it with itself.
+
+        So whoever wraps a stream in a generator (OpenTelemetry's instrumentation does) learns of the end before it has
+        left the generator.
+        """
+        self._abandon()
+        self._running.part()
+
     def _abandon(self) -> None:
         running = self.__dict__.get("_running")
         if running is not None and not running.done:

@@ -25,6 +25,9 @@ from grpc_faultwire.sync.timer import TIMER, Alarm
 ENDED = object()
 """What `Running.next` returns once there is no response left."""
 
+MOMENT = 0.1
+"""Seconds in which grpc ends a call that was cancelled here."""
+
 Start = Callable[[Attempt, Any], Any]
 """Puts an attempt on the wire, with this request, and returns grpc's call object."""
 
@@ -298,6 +301,17 @@ class Running:
             getattr(inner, "_abandon", inner.cancel)()
         if inner is None or not self.reports:
             TIMER.post(self.drop)
+
+    def part(self) -> None:
+        """Wait a moment for the end of a call that its caller has left.
+
+        No longer: the garbage collector closes generators too, in a thread that may hold what the end needs.
+        """
+        if not self.done and self._changed.acquire(timeout=MOMENT):
+            try:
+                self._changed.wait_for(lambda: self.done, MOMENT)
+            finally:
+                self._changed.release()
 
     def drop(self) -> None:
         """End a call that its caller has dropped and that no callback of grpc will end."""
