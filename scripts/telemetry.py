@@ -55,9 +55,9 @@ OPENTELEMETRY = """
 
 With `"auto"` the trace has the same shape with opentelemetry-instrumentation-grpc and without it, in sync and aio,
 whichever is outside: one SERVER span, one CLIENT span over all attempts. Limits: that instrumentation still formats the
-artificial exception of every abort (about 0.4 ms; `"own"` without it costs a tenth), repeats the code in the status
-description, ends no span for a unary call that is cancelled through grpc.aio, and ends that of a sync response stream
-that its caller closes before its code is known. Metrics are right in these cases too.
+artificial exception of every abort (about 0.4 ms; `"own"` without it costs a tenth) and repeats the code in the status
+description. Behind interceptors of grpc.aio, grpc itself keeps a stream that its caller drops: it goes on to its end or
+its deadline, and that is what is recorded; `cancel()` ends it.
 
 A server's span is an error for UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS, a
 client's for every code but OK. The event `exception` is added once, for exceptions behind errors of severity ERROR and
