@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from grpc_faultwire.category import Category, RetryScope, Sensitivity, Severity
 from grpc_faultwire.details import MAX_DURATION
-from grpc_faultwire.redaction import REDACTED, speaks_of_secret
+from grpc_faultwire.detectors import REDACTED
+from grpc_faultwire.redaction import speaks_of_secret
 
 REASON = re.compile(r"[A-Z][A-Z0-9_]{1,61}[A-Z0-9]")
 """google.rpc.ErrorInfo's rule for a reason."""

@@ -1,12 +1,11 @@
 """What may leave the server: metadata keys, message fields and text, each through the same door.
 
 Only declared metadata keys leave; then field options (`sensitivity`, `debug_redact`), then names that speak of a
-secret, then values that look like one. All detectors run in linear time: a hostile text cannot slow an error down.
+secret, then values that look like one (`detectors`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -16,9 +15,7 @@ from google.protobuf.message import DecodeError, Message
 
 from faultwire.v1 import options_pb2
 from grpc_faultwire import details
-
-REDACTED = "[redacted]"
-"""What stands where a value was."""
+from grpc_faultwire.detectors import DETECTORS, NEEDED, NOTHING_NEEDED, REDACTED, Detector
 
 SECRET_NAMES = (
     "password",
@@ -58,98 +55,6 @@ def encodable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def _card(found: re.Match[str]) -> str:
-    # What follows after a space may be the card's date or code: any group may be its last.
-    text = found[0]
-    ends = [at for at in range(14, len(text) + 1) if not text[at : at + 1].isdigit()]
-    return REDACTED if any(_luhn([int(char) for char in text[:end] if char.isdigit()]) for end in ends) else text
-
-
-def _luhn(digits: list[int]) -> bool:
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return len(digits) >= 14 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-
-
-def _url(found: re.Match[str]) -> str:
-    rest = found[1]
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    # A password may hold a slash; but an @ in the path after a host's name or port is none of a password's.
-    if "@" in authority or ("@" in rest and _USER_AND_PASSWORD.match(rest)):
-        return f"://{REDACTED}@{rest.rpartition('@')[2]}"
-    return found[0]
-
-
-def _scheme(found: re.Match[str]) -> str:
-    word = found[3].rstrip(".")
-    is_a_word = word.isalpha() and word[1:].islower() and len(word) <= 16  # "basic authentication"
-    return found[0] if is_a_word else f"{found[1]}{found[2]}{REDACTED}"
-
-
-Detector = tuple[re.Pattern[str], "str | Callable[[re.Match[str]], str]"]
-"""A pattern that takes linear time, and what stands where it matched."""
-
-_USER_AND_PASSWORD = re.compile(r"[^/?#@:]*:(?!\d{1,5}(?:[/?#]|$))")
-_QUOTED = r"\\{1,3}\"[^\"]*+\"?|\"(?:[^\"\\]|\\(?s:.))*+\"?|'(?:[^'\\]|\\(?s:.))*+'?"
-_IS = r"\\{0,3}[\"']?\s{0,4}[:=]\s{0,4}"
-
-_EMAIL = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,128}+@(?:[\w-]{1,63}+\.)+[A-Za-z]{2,}")
-
-# Each begins with a literal or a class of characters, which re looks for much faster than for anything else; so what
-# has to stand before the match is looked for behind its first character, and only what follows ignores letter case.
-DETECTORS: tuple[Detector, ...] = (
-    # A private key in PEM, to its end line or the end of the text.
-    (
-        re.compile(
-            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:(?!-----END)(?s:.))*+"
-            r"(?:-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
-        ),
-        REDACTED,
-    ),
-    # The user and password of a URL.
-    (re.compile(r"://((?:(?!://)[^\s\"'<>])++)"), _url),
-    # JSON Web Tokens. Looked for only where a word starts: a run of them is read once.
-    (re.compile(r"eyJ(?<![\w-]eyJ)[\w-]{8,}+(?:\.[\w-]*+){1,4}"), REDACTED),
-    # Keys that their makers gave a prefix: AWS, GitHub, GitLab, Slack, Google, Stripe and alike, npm, PyPI.
-    (
-        re.compile(
-            r"[Agnprsxy](?<=\b.)(?:(?:(?<=A)KIA|(?<=A)SIA)[0-9A-Z]{16}|(?<=g)h[pousr]_\w{20,}+|(?<=g)ithub_pat_\w{20,}+"
-            r"|(?<=g)lpat-[\w-]{16,}+|(?<=x)ox[abeoprs]-[\w-]{10,}+|(?<=A)Iza[\w-]{30,}+|(?<=y)a29\.[\w.-]{16,}+"
-            r"|(?<=[rsp])k_(?:live|test)_\w{8,}+|(?<=s)k-[\w-]{16,}+|(?<=n)pm_\w{20,}+|(?<=p)ypi-[\w-]{16,}+)"
-        ),
-        REDACTED,
-    ),
-    (re.compile(r"([bB](?<=\b.)(?i:earer|asic))(\s{1,4})([\w.~+/-]{8,}+=*+)"), _scheme),
-    # Headers whose whole value is a secret, to the end of the line.
-    (
-        re.compile(
-            rf"([aAcC](?i:(?<=a)uthorization|(?<=c)ookie){_IS})(?!\s)(?:{_QUOTED}|[^\r\n]++)",
-        ),
-        rf"\1{REDACTED}",
-    ),
-    # name=value and "name": "value", where the name speaks of a secret. Ignoring case, U+017F is an s too.
-    (
-        re.compile(
-            r"([aAcCpPsS\u017ftT](?i:(?<=p)(?:assword|asswd|assphrase|rivate[ _-]?key|wd)|(?<=s)(?:ecret|ession[_-]?id)"
-            r"|(?<=t)oken|(?<=a)(?:pi|ccess)[ _-]?key|(?<=c)(?:redentials?|ard[ _-]?number|vv))"
-            rf"{_IS})(?!\s)(?:{_QUOTED}|[^\s,;&\"']++)"
-        ),
-        rf"\1{REDACTED}",
-    ),
-    # Card numbers of 14 to 19 digits by the prefixes of their makers, and the Luhn check; never the head of a UUID.
-    (
-        re.compile(
-            r"[2-6](?<![\w.-].)(?:(?<=3)[04678]|(?<=4)\d|(?<=5)[1-5]|(?<=2)[2-7]|(?<=6)\d)(?:[ -]?\d){12,17}"
-            r"(?!\w|\.\d|-[\da-fA-F]{4}-[\da-fA-F]{12}\b)"
-        ),
-        _card,
-    ),
-    (_EMAIL, REDACTED),
-)
-"""What values that look like secrets are, in the order in which they are looked for."""
-_NEEDED = {_EMAIL: "@"}
-"""What is in every text where a pattern matches, and is found much faster."""
 
 
 def speaks_of_secret(name: str) -> bool:
@@ -200,13 +105,13 @@ class Redactor:
         if isinstance(metadata_keys, str):
             raise TypeError(f"metadata_keys is the text {metadata_keys!r}; it must be a collection of keys")
         self.metadata_keys = frozenset(metadata_keys)
-        self._detectors = tuple((pattern, by, _NEEDED.get(pattern, "")) for pattern, by in detectors)
+        self._detectors = tuple((pattern, by, *NEEDED.get(pattern, NOTHING_NEEDED)) for pattern, by in detectors)
         self._plans: dict[Descriptor, tuple[_Field, ...]] = {}
 
     def text(self, text: str) -> str:
         """Return text without what looks like a secret."""
-        for pattern, replacement, needed in self._detectors:
-            if needed in text:
+        for pattern, replacement, needed, or_needed in self._detectors:
+            if needed in text or or_needed in text:
                 text = pattern.sub(replacement, text)
         return text
 
@@ -290,7 +195,7 @@ class Redactor:
         value = getattr(message, field.name)
         if field.is_repeated:
             value[:] = [self._scalar(item) for item in value]
-        elif not field.has_presence or message.HasField(field.name):
+        elif value and (not field.has_presence or message.HasField(field.name)):
             setattr(message, field.name, self._scalar(value))
 
     def _scalar(self, value: str | bytes) -> str | bytes:

@@ -115,7 +115,7 @@ def encode(
         details=_details(error, redactor, stack),
         trailers=_sendable(trailers),
     )
-    fit(draft, budget)
+    status = fit(draft, budget)
     pushback = _pushback(error, remaining, jitter)
     if pushback:
         # Peers differ in which of two they obey.
@@ -123,7 +123,7 @@ def encode(
     return Reply(
         code=error.code(),
         message=draft.message,
-        trailers=(*draft.trailers, *rpc_status.to_status(draft.status()).trailing_metadata, *pushback),
+        trailers=(*draft.trailers, *rpc_status.to_status(status).trailing_metadata, *pushback),
         dropped=tuple(draft.report.truncation.dropped),
         undeclared=undeclared,
     )
@@ -190,7 +190,9 @@ def _cause(parent: int, cause: StatusError, redactor: Redactor) -> errors_pb2.Ca
 
 
 def _details(error: StatusError, redactor: Redactor, stack: Sequence[str]) -> list[Message]:
-    given = (redactor.detail(one, _declared_keys) for one in error.error_details if not isinstance(one, _OWN_KINDS))
+    # What an error composes of all else that it says is made here; so that it need not be made twice.
+    said = error._given if error._all is None else error._all
+    given = (redactor.detail(one, _declared_keys) for one in said if not isinstance(one, _OWN_KINDS))
     # Any other DebugInfo would be a way round the exposure of stacks; and what is ours may come in an Any.
     hidden = (*_OWN_KINDS, error_details_pb2.DebugInfo)
     kept = [one for one in given if one is not None and not isinstance(one, hidden)]

@@ -71,14 +71,15 @@ class Draft:
         packed = [pack(message) for message in (*own, *self.details, self.report)]
         return status_pb2.Status(code=self.code, message=self.message, details=packed)
 
-    def size(self) -> int:
-        """Return the bytes that message and details take as they travel."""
-        return base64_size(self.status().ByteSize()) + message_size(self.message)
+    def size(self, status: status_pb2.Status | None = None) -> int:
+        """Return the bytes that message and details take as they travel; the status is made unless it is given."""
+        status = self.status() if status is None else status
+        return base64_size(status.ByteSize()) + message_size(self.message)
 
-    def excess(self, budget: int) -> int:
+    def excess(self, budget: int, status: status_pb2.Status | None = None) -> int:
         """Return by how many bytes it is too large; 0 or less if it fits."""
-        room = TRANSPORT - FIXED - sum(trailer_size(trailer) for trailer in self.trailers)
-        return self.size() - min(budget, room)
+        room = TRANSPORT - FIXED - sum(map(trailer_size, self.trailers))
+        return self.size(status) - min(budget, room)
 
 
 def base64_size(size: int) -> int:
@@ -98,16 +99,19 @@ def trailer_size(trailer: Trailer) -> int:
     return ENTRY + len(key) + (base64_size(len(value)) if isinstance(value, bytes) else len(value))
 
 
-def fit(draft: Draft, budget: int = BUDGET) -> None:
+def fit(draft: Draft, budget: int = BUDGET) -> status_pb2.Status:
     """Make a draft fit, step by step in a fixed order; its report's truncation says what was dropped.
+
+    Returns:
+        The google.rpc.Status that travels.
 
     Args:
         draft: changed in place.
         budget: bytes for message and details as they travel.
     """
-    excess = draft.excess(budget)
-    if excess <= 0:
-        return
+    status = draft.status()
+    if draft.excess(budget, status) <= 0:
+        return status
     marker = draft.report.truncation
     marker.original_bytes = draft.size()
     for name, step in _STEPS:
@@ -119,7 +123,8 @@ def fit(draft: Draft, budget: int = BUDGET) -> None:
         if not changed:
             del marker.dropped[-1]
         if excess <= 0:
-            return
+            break
+    return draft.status()
 
 
 def _drop_kind(kind: type[Message]) -> Callable[[Draft, int], bool]:

@@ -13,6 +13,7 @@ from bookshop.v1 import bookshop_pb2
 from faultwire.v1 import options_pb2
 from grpc_faultwire.catalogue import Catalogue, declaration_of
 from grpc_faultwire.category import Category, RetryScope, Sensitivity, Severity
+from grpc_faultwire.detectors import REDACTED
 from grpc_faultwire.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -22,7 +23,6 @@ from grpc_faultwire.errors import (
     error_class,
 )
 from grpc_faultwire.reader import read
-from grpc_faultwire.redaction import REDACTED
 
 bookshop = Catalogue.of(bookshop_pb2.BookshopError)
 _serial = itertools.count()

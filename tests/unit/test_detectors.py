@@ -6,8 +6,9 @@ import time
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from grpc_faultwire import redaction
-from grpc_faultwire.redaction import _IS, _QUOTED, DETECTORS, REDACTED, Redactor
+from grpc_faultwire import detectors
+from grpc_faultwire.detectors import _IS, _QUOTED, DETECTORS, REDACTED
+from grpc_faultwire.redaction import Redactor
 
 PLAIN = (
     # A private key in PEM, to its end line or the end of the text.
@@ -19,7 +20,7 @@ PLAIN = (
         REDACTED,
     ),
     # The user and password of a URL.
-    (re.compile(r"://((?:(?!://)[^\s\"'<>])++)"), redaction._url),
+    (re.compile(r"://((?:(?!://)[^\s\"'<>])++)"), detectors._url),
     # JSON Web Tokens. Looked for only where a word starts: a run of them is read once.
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}+(?:\.[\w-]*+){1,4}"), REDACTED),
     # Keys that their makers gave a prefix: AWS, GitHub, GitLab, Slack, Google, Stripe and alike, npm, PyPI.
@@ -30,7 +31,7 @@ PLAIN = (
         ),
         REDACTED,
     ),
-    (re.compile(r"(?i)\b(bearer|basic)(\s{1,4})([\w.~+/-]{8,}+=*+)"), redaction._scheme),
+    (re.compile(r"(?i)\b(bearer|basic)(\s{1,4})([\w.~+/-]{8,}+=*+)"), detectors._scheme),
     # Headers whose whole value is a secret, to the end of the line.
     (re.compile(rf"(?i)((?:authorization|cookie){_IS})(?!\s)(?:{_QUOTED}|[^\r\n]++)"), rf"\1{REDACTED}"),
     # name=value and "name": "value", where the name speaks of a secret.
@@ -47,7 +48,7 @@ PLAIN = (
             r"(?<![\w.-])(?:3[04678]|4\d|5[1-5]|2[2-7]|6\d)(?:[ -]?\d){12,17}"
             r"(?!\w|\.\d|-[\da-fA-F]{4}-[\da-fA-F]{12}\b)"
         ),
-        redaction._card,
+        detectors._card,
     ),
     (re.compile(r"(?<![\w.%+-])[\w.%+-]{1,128}+@(?:[\w-]{1,63}+\.)+[A-Za-z]{2,}"), REDACTED),
 )

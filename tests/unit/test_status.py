@@ -22,6 +22,7 @@ from grpc_faultwire.catalogue import Catalogue
 from grpc_faultwire.category import Category, RetryScope, Sensitivity, Severity
 from grpc_faultwire.declaration import MAX_RETRY_DELAY, Declaration, MetadataKey
 from grpc_faultwire.details import MAX_DETAILS, pack
+from grpc_faultwire.detectors import REDACTED
 from grpc_faultwire.errors import (
     Aborted,
     Internal,
@@ -34,7 +35,7 @@ from grpc_faultwire.errors import (
     Unknown,
     error_class,
 )
-from grpc_faultwire.redaction import REDACTED, Redactor
+from grpc_faultwire.redaction import Redactor
 from grpc_faultwire.status import (
     DETAILS_KEY,
     MAX_CAUSES,

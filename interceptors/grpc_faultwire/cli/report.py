@@ -18,7 +18,8 @@ from grpc_faultwire.category import Category, RetryScope, Severity, meaning
 from grpc_faultwire.cli.audit import audit
 from grpc_faultwire.cli.trailers import Found
 from grpc_faultwire.details import MAX_DETAILS, Details, known_type, seconds, type_name
-from grpc_faultwire.redaction import REDACTED, Redactor
+from grpc_faultwire.detectors import REDACTED
+from grpc_faultwire.redaction import Redactor
 
 if TYPE_CHECKING:
     from grpc_faultwire.declaration import Declaration
