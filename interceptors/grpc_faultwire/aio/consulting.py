@@ -5,14 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
-
-_LOGGER = logging.getLogger(__name__)
-_logged: dict[int, Any] = {}
-MAX_LOGGED = 1000
-"""Functions whose faults are remembered (by id: not all are hashable); each is logged once."""
 
 Then = Callable[[Any, BaseException | None], None]
 """Told what a function has returned, or what it has raised."""
@@ -53,13 +47,3 @@ def _came(task: asyncio.Task[Any]) -> tuple[Any, BaseException | None]:
         return None, asyncio.CancelledError()
     raised = task.exception()
     return (None, raised) if raised is not None else (task.result(), None)
-
-
-def warn(function: Any, raised: BaseException, what: str) -> None:
-    """Log what a user's function raised, once for each function: an outage would fill the log otherwise."""
-    if id(function) in _logged:
-        return
-    if len(_logged) >= MAX_LOGGED:
-        _logged.clear()
-    _logged[id(function)] = function
-    _LOGGER.warning("%s; further faults of %r are not logged", what, function, exc_info=raised)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 from grpc_faultwire.aio.answer import Answer, is_stream
-from grpc_faultwire.aio.consulting import Then, consult, warn
+from grpc_faultwire.aio.consulting import Then, consult
 from grpc_faultwire.aio.waiting import Waiting
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.fallback import UNANSWERED
+from grpc_faultwire.faults import warn_once
 from grpc_faultwire.flow import Flow
+
+_LOGGER = logging.getLogger(__name__)
 
 Backoffs = set[Any]
 """The calls of a channel that wait for something else than the wire, so that closing the channel ends them."""
@@ -95,7 +99,7 @@ class Recovering(Waiting):
         if raised is None:
             self._resume()
         else:
-            self._give_up(getattr(self.flow.refresh, "func", None), raised, "credentials could not be refreshed")
+            self._give_up(getattr(self.flow.refresh, "func", None), raised, "Credentials could not be refreshed")
 
     def _resume(self) -> None:
         resume, request, last = self.flow.resume, self._request, self._last
@@ -112,10 +116,10 @@ class Recovering(Waiting):
             self._following = following
             self.again()
         else:
-            self._give_up(self.flow.resume, raised, "a stream could not be resumed")
+            self._give_up(self.flow.resume, raised, "A stream could not be resumed")
 
     def _give_up(self, function: Any, raised: BaseException, what: str) -> None:
-        warn(function, raised, what)
+        warn_once(_LOGGER, function, raised, what)
         self.flow.give_up()
         self.go_on(None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import contextvars
+import logging
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ import grpc
 import grpc.aio
 
 from grpc_faultwire.aio.answer import Answer
-from grpc_faultwire.aio.consulting import warn
 from grpc_faultwire.aio.hedging import Hedges
 from grpc_faultwire.aio.listeners import MOMENT
 from grpc_faultwire.aio.native import COLLECTED, LOCALLY_CANCELLED, at_once, failure, is_doubtful, is_local
@@ -25,12 +25,15 @@ from grpc_faultwire.aio.requests import Requests
 from grpc_faultwire.aio.serializers import OWNER
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.fallback import UNANSWERED
+from grpc_faultwire.faults import warn_once
 from grpc_faultwire.flow import Flow, cancelled, failed
 from grpc_faultwire.records import Attempt, How
 from grpc_faultwire.status import decode
 
 if TYPE_CHECKING:
     from grpc_faultwire.aio.method import Method
+
+_LOGGER = logging.getLogger(__name__)
 
 Send = Callable[[Any, float | None, Any], Any]
 """Puts an attempt on the wire: called with the request or requests, a timeout and metadata, it returns grpc's call."""
@@ -252,7 +255,7 @@ class Running(Recovering):
         try:
             self.flow.learn(request, await call)
         except Exception as raised:  # noqa: BLE001  # whatever a fallback cannot learn, the answer stands
-            warn(self.flow.plan.call, raised, "an answer could not be learnt")
+            warn_once(_LOGGER, self.flow.plan.learn, raised, "An answer could not be learnt")
         finally:
             # Last: a call that is over teaches nobody.
             self._settle()

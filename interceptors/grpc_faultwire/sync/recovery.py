@@ -5,23 +5,20 @@ They may block, so none of them runs in a thread that serves others.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 
 from grpc_faultwire.fallback import UNANSWERED
+from grpc_faultwire.faults import warn_once
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.sync.native import refused
 from grpc_faultwire.sync.timer import TIMER
 
 _LOGGER = logging.getLogger(__name__)
-_logged: weakref.WeakSet[Any] = weakref.WeakSet()
-"""The functions whose faults were logged."""
 
 
 def refreshed(flow: Flow) -> bool:
@@ -38,7 +35,7 @@ def refreshed(flow: Flow) -> bool:
         if pairs is not None:
             flow.credentials = tuple((key, value) for key, value in pairs)
     except Exception as fault:  # noqa: BLE001  # whatever a user's function raises, the call's own error stands
-        _warn(getattr(refresh, "func", refresh), fault, "credentials could not be refreshed")
+        warn_once(_LOGGER, getattr(refresh, "func", refresh), fault, "Credentials could not be refreshed")
         flow.give_up()
         return False
     return True
@@ -52,7 +49,7 @@ def resumed(flow: Flow, request: Any, last: Any) -> Any:
     try:
         return resume(request, last)
     except Exception as fault:  # noqa: BLE001  # as above
-        _warn(resume, fault, "a stream could not be resumed")
+        warn_once(_LOGGER, resume, fault, "A stream could not be resumed")
         flow.give_up()
         return UNANSWERED
 
@@ -70,7 +67,7 @@ def fallen_back(flow: Flow, request: Any, *, streaming: bool = False) -> Any:
         try:
             answer = iter(answer)
         except Exception as fault:  # noqa: BLE001  # as above
-            _warn(type(answer), fault, "a fallback of a response stream must answer an iterable")
+            warn_once(_LOGGER, type(answer), fault, "A fallback of a response stream must answer an iterable")
             answer = UNANSWERED
     ended = flow.fallen(answer)
     if flow.how == "refused" and flow.error is not None:
@@ -85,16 +82,6 @@ def elsewhere(action: Callable[[], None]) -> None:
     except RuntimeError:
         # No more threads are to be had. To hold others up is better than to leave the call without an end.
         TIMER.after(0.0, action)
-
-
-def _warn(function: Any, fault: Exception, what: str) -> None:
-    # A bound method is made anew whenever it is asked for.
-    function = getattr(function, "__self__", function)
-    with contextlib.suppress(TypeError):  # what cannot be remembered is logged every time
-        if function in _logged:
-            return
-        _logged.add(function)
-    _LOGGER.warning("%s, and the error of the call stands; it is logged once", what, exc_info=fault)
 
 
 class Answered(grpc.Call, grpc.Future):  # type: ignore[type-arg]  # not generic at run time

@@ -247,6 +247,12 @@ class Ledger:
             assert Counter(map(len, self.ended)) in ({1: self.started}, {}), "a call did not end once"
             return [ends[0] for ends in self.ended]
 
+    def forget(self) -> None:
+        """Let go of how calls ended: errors know the frames through which they were raised."""
+        self.started = 0
+        self.ended.clear()
+        self.events.clear()
+
     def said(self, name: str, key: str) -> list[Any]:
         """Return an attribute of all the events that end with this name."""
         return [event.attributes.get(key) for event in self.events if event.name.endswith(name)]
@@ -381,15 +387,23 @@ class Caller:
 
     def client_stream(self, requests: Iterable[bytes], *acts: Act, **options: Any) -> Got:
         """Stream the requests, and wait for the response."""
+        return self.begin_client_stream(requests, *acts, **options).result()
+
+    def begin_client_stream(self, requests: Iterable[bytes], *acts: Act, **options: Any) -> Handle:
+        """Call, and return what goes on while the requests are sent."""
         key, options = self._options(acts, WRITES, options)
         call = self.run(lambda: self._begin("stream_unary", options.pop("path"), iter(requests), options))
-        return Handle(self, key, call, self._result).result()
+        return Handle(self, key, call, self._result)
 
     def exchange(self, requests: Iterable[bytes], *acts: Act, **options: Any) -> Got:
         """Stream the requests, and read all the responses."""
+        return self.begin_exchange(requests, *acts, **options).result()
+
+    def begin_exchange(self, requests: Iterable[bytes], *acts: Act, **options: Any) -> Handle:
+        """Call, and return the stream of responses, while the requests are sent."""
         key, options = self._options(acts, EXCHANGE, options)
         call = self.run(lambda: self._begin("stream_stream", options.pop("path"), iter(requests), options))
-        return Handle(self, key, call, self._collect).result()
+        return Handle(self, key, call, self._collect)
 
     # What the worlds do differently.
 
@@ -404,6 +418,15 @@ class Caller:
     def close(self) -> None:
         """Close the channel that was connected last."""
         self.channel.close()
+
+    def forget(self) -> None:
+        """Close the channels, and let go of them and of how calls ended, once all have."""
+        self.ledger.outcomes()
+        while self._channels:
+            self.channel = self._channels.pop()
+            self.close()
+        self.channel = None
+        self.ledger.forget()
 
     def stop(self) -> None:
         """End everything."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+import weakref
 from typing import Any
 
 import grpc
@@ -84,6 +86,24 @@ def test_a_hook_that_raises_leaves_the_error(caller: Caller, style: str, caplog:
             assert isinstance(got.error, Unauthenticated)
             assert (got.error.message, len(got.seen)) == ("who are you?", 1)
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("style", ["unary", "future", "stream"])
+def test_a_hook_whose_fault_was_logged_is_not_kept(
+    caller: Caller, style: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may know its errors, these the frames through which they were raised, and these the calls."""
+    caplog.set_level(logging.CRITICAL, logger="grpc_faultwire")  # pytest keeps records, and they know frames too
+    tokens = Tokens(ValueError("no token"))
+    hook = weakref.ref(tokens)
+    caller.connect(ClientPolicy(refresh=tokens))
+    handle = getattr(caller, style)(fail("UNAUTHENTICATED"))
+    if style == "future":
+        handle.result()
+    del tokens, handle
+    caller.forget()
+    gc.collect()
+    assert hook() is None
 
 
 def test_after_a_hook_that_raises_a_fallback_may_answer(caller: Caller) -> None:

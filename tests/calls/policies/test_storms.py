@@ -11,10 +11,11 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from policy_lab import READ, READS, Act, Caller, Handle, fail, hang, ok
+from policy_lab import Act, Caller, Handle, fail, hang, ok
 
 from grpc_faultwire import Unauthenticated, fallback
 from grpc_faultwire.aio.calls import UnaryUnaryCall
@@ -57,15 +58,36 @@ def policy(lottery: random.Random, *, hedges: bool) -> ClientPolicy:
         fallbacks=(fallback.value([b"instead"], codes={"INTERNAL"}), fallback.last_good(codes={"NOT_FOUND"})),
         refresh=lambda error: [("authorization", "new")] if lottery.random() < 0.8 else 1 / 0,
         resume=lambda request, response: request,
+        idempotent=True,
+        replay_bytes=150,
         **way,
     )
 
 
+def begin(caller: Caller, lottery: random.Random) -> Handle:
+    """Begin a call of any shape; requests come at once, or slowly, or their iterator raises."""
+    acts, options = lottery.choices(ACTS, k=3), {"timeout": lottery.choice((0.03, 1.0))}
+    shape = lottery.choice(("future", "future", "begin_stream", "begin_client_stream", "begin_exchange"))
+    if shape in {"future", "begin_stream"}:
+        return getattr(caller, shape)(*acts, **options)  # type: ignore[no-any-return]
+    requests = list(many(lottery.randrange(4))) if lottery.random() < 0.5 else many(lottery.randrange(6), lottery)
+    return getattr(caller, shape)(requests, *acts, **options)  # type: ignore[no-any-return]
+
+
+def many(count: int, lottery: random.Random | None = None) -> Iterator[bytes]:
+    """Make so many requests; with a lottery slowly, and sometimes not all of them."""
+    for number in range(count):
+        if lottery is not None and lottery.random() < 0.2:
+            time.sleep(0.002)
+        if lottery is not None and lottery.random() < 0.05:
+            raise ValueError(number)
+        # One in a few is more than is kept for another attempt.
+        yield b"%d" % number * (200 if lottery is not None and lottery.random() < 0.1 else 1)
+
+
 def misuse(caller: Caller, lottery: random.Random, workers: list[threading.Thread]) -> Handle | None:
     """Begin a call and do something to it, here or in another thread."""
-    begin = lottery.choice((caller.future, caller.future, caller.begin_stream))
-    acts = lottery.choices(ACTS, k=3)
-    handle = begin(*acts, timeout=lottery.choice((0.03, 1.0)), path=READS if begin == caller.begin_stream else READ)
+    handle = begin(caller, lottery)
     fate = lottery.choice(FATES)
     if fate == "cancel":
         workers.append(threading.Timer(lottery.random() * 0.03, handle.cancel))
@@ -100,8 +122,10 @@ def resent(outcome: Outcome) -> int:
 
 def storm(caller: Caller, caplog: pytest.LogCaptureFixture, count: int, seed: int, *, hedges: bool) -> Counter[str]:
     """Make so many calls in waves, and check the books."""
-    # A record of a hook that raised knows frames too, and pytest keeps it.
-    caplog.set_level(logging.CRITICAL, logger="grpc_faultwire")
+    # A record of a hook or an iterator that raised knows frames too, and pytest keeps it.
+    for logger in ("grpc_faultwire", "grpc._channel"):
+        caplog.set_level(logging.CRITICAL, logger=logger)
+    before = alive()
     lottery, state, size = random.Random(seed), PolicyState(), 40
     for _ in range(0, count, size):
         caller.connect(policy(lottery, hedges=hedges), state=state, target="storm")
@@ -116,18 +140,26 @@ def storm(caller: Caller, caplog: pytest.LogCaptureFixture, count: int, seed: in
     assert state.budgets()["storm"] == pytest.approx(INITIAL - RETRY_COST * sum(map(resent, outcomes)), abs=1)
     hows = Counter(outcome.how for outcome in outcomes)
     del outcomes, attempts
-    caller.ledger.ended.clear()  # errors know the frames through which they were raised
-    caller.ledger.started = 0
-    nothing_alive()
+    caller.ledger.forget()
+    nothing_alive(before)
     return hows
 
 
-def nothing_alive() -> None:
-    """Check that calls and threads are gone; what goes on in other threads takes a moment to end."""
+def alive() -> dict[int, str]:
+    """Return what exists of a call, by id."""
+    gc.collect()
+    return {id(one): type(one).__name__ for one in gc.get_objects() if isinstance(one, MEANT)}
+
+
+def nothing_alive(before: dict[int, str]) -> None:
+    """Check that calls and threads are gone; what goes on in other threads takes a moment to end.
+
+    Args:
+        before: what was alive before the storm: errors that other tests keep know calls.
+    """
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        gc.collect()
-        left = Counter(type(one).__name__ for one in gc.get_objects() if isinstance(one, MEANT))
+        left = Counter(name for key, name in alive().items() if key not in before)
         busy = [thread for thread in threading.enumerate() if thread.name == "faultwire-recovery"]
         if not left and not busy:
             return
