@@ -6,13 +6,13 @@ trailer that contradicts them, and the contradiction is kept in the error's `ano
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
@@ -23,6 +23,7 @@ from grpc_faultwire.category import Category, RetryScope, Severity
 from grpc_faultwire.declaration import MAX_DOMAIN, Declaration, MetadataKey
 from grpc_faultwire.details import Details, duration, seconds
 from grpc_faultwire.errors import Origin, StatusError, error_class
+from grpc_faultwire.getters import ask, debug_error_string, error_within
 from grpc_faultwire.redaction import Redactor, encodable
 from grpc_faultwire.status_error import declaration_for
 from grpc_faultwire.truncation import BUDGET, Draft, Trailer, fit
@@ -288,43 +289,33 @@ def from_rpc_error(error: grpc.RpcError | Any) -> StatusError:
     """Decode any error or finished call from a channel that nobody wrapped; a StatusError is returned as it is.
 
     Args:
-        error: a grpc.RpcError, a grpc.aio.AioRpcError or a finished sync call that failed.
+        error: a grpc.RpcError, a grpc.aio.AioRpcError, or a finished call that failed, of either world. A sync call
+            that is under way is waited for.
 
     Returns:
-        The typed error; its ``__cause__`` is the original. Something without a status gives `Unknown`.
+        The typed error; its ``__cause__`` is the original, if that is an exception. A call on a wrapped channel gives
+        the error that it raises. Something without a status, or that did not fail, gives `Unknown`.
+
+    Raises:
+        ValueError: a grpc.aio call is under way; await it first.
     """
     if isinstance(error, StatusError):
         return error
+    if isinstance(error, grpc.aio.Call) and ask(error, "done") is False:
+        raise ValueError(f"{type(error).__name__} has not ended: await it before its error is decoded")
+    known = error_within(error)
+    if known is not None:
+        return known
     decoded = decode(
-        _ask(error, "code"),
-        _ask(error, "details"),
-        initial_metadata=_ask(error, "initial_metadata"),
-        trailing_metadata=_ask(error, "trailing_metadata"),
-        debug_error_string=_debug(error),
+        ask(error, "code"),
+        ask(error, "details"),
+        initial_metadata=ask(error, "initial_metadata"),
+        trailing_metadata=ask(error, "trailing_metadata"),
+        debug_error_string=debug_error_string(error),
     )
     if isinstance(error, BaseException):
         decoded.__cause__ = error
     return decoded
-
-
-def _ask(error: Any, name: str) -> Any:
-    try:
-        answer = getattr(error, name)()
-    except Exception:  # noqa: BLE001  # whatever a foreign error does, its caller gets an error to look at
-        return None
-    if inspect.iscoroutine(answer):
-        answer.close()  # a call of grpc.aio answers later, to those who can wait
-        return None
-    return answer
-
-
-def _debug(error: Any) -> str | None:
-    # On a call that was cancelled here, grpc's own debug_error_string() never returns.
-    return None if isinstance(error, grpc.Future) and not _is_snapshot(error) else _ask(error, "debug_error_string")
-
-
-def _is_snapshot(error: Any) -> bool:
-    return type(error).__name__ == "_InactiveRpcError"
 
 
 def _values(metadata: Any, key: str) -> list[Any]:

@@ -1,5 +1,6 @@
 """The wire: what leaves for an error, and what any trailers, however hostile, are decoded to."""
 
+import asyncio
 import pickle
 import random
 import threading
@@ -868,11 +869,20 @@ class Raising(grpc.RpcError):
     details = initial_metadata = trailing_metadata = debug_error_string = code
 
 
+class Waits(grpc.RpcError):
+    async def code(self):
+        await asyncio.sleep(0)
+        return grpc.StatusCode.NOT_FOUND
+
+    details = initial_metadata = trailing_metadata = debug_error_string = code
+
+
 class Coroutines(grpc.RpcError):
     async def code(self):
         return grpc.StatusCode.NOT_FOUND
 
-    details = initial_metadata = trailing_metadata = debug_error_string = code
+    async def details(self):
+        return "gone"
 
 
 @pytest.mark.parametrize(
@@ -881,7 +891,7 @@ class Coroutines(grpc.RpcError):
         pytest.param(grpc.RpcError(), id="bare"),
         pytest.param(grpc.RpcError("text"), id="bare-with-text"),
         pytest.param(Raising(), id="every-method-raises"),
-        pytest.param(Coroutines(), id="coroutines"),
+        pytest.param(Waits(), id="coroutines-that-wait"),
         pytest.param(object(), id="object"),
         pytest.param(None, id="none"),
         pytest.param(ValueError("x"), id="exception"),
@@ -892,6 +902,12 @@ def test_what_has_no_status_is_unknown(original):
     error = from_rpc_error(original)
     assert (type(error), error.message, error.origin) == (Unknown, "", Origin.UNKNOWN)
     assert error.__cause__ is (original if isinstance(original, BaseException) else None)
+
+
+def test_coroutines_that_need_not_wait_are_asked():
+    """What answers in coroutines is decoded, if they have nothing to wait for."""
+    error = from_rpc_error(Coroutines())
+    assert (type(error), error.message) == (NotFound, "gone")
 
 
 @pytest.fixture(scope="module")

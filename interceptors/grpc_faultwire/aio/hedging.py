@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from grpc_faultwire.aio.native import at_once, failure, is_local
+from grpc_faultwire.aio.native import failure, is_local
 from grpc_faultwire.errors import StatusError
+from grpc_faultwire.getters import at_once
 from grpc_faultwire.records import Attempt
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 import grpc
@@ -23,24 +22,6 @@ HALF_CLOSED = 'RPC is half closed after calling "done_writing".'
 _FROM_CORE = "Internal error from Core"
 
 
-class Waiting(Exception):
-    """The coroutine has something to wait for."""
-
-
-def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Return what a coroutine returns that has nothing to wait for, as grpc's getters once a call is done.
-
-    Raises:
-        Waiting: it has.
-    """
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value
-    coroutine.close()
-    raise Waiting
-
-
 async def failure(call: Any) -> StatusError | None:
     """Return what a call that is done has failed with; None: OK."""
     try:
@@ -50,8 +31,8 @@ async def failure(call: Any) -> StatusError | None:
         error = decode(
             code,
             await call.details(),
-            initial_metadata=await _metadata(call.initial_metadata),
-            trailing_metadata=await _metadata(call.trailing_metadata),
+            initial_metadata=await call.initial_metadata(),
+            trailing_metadata=await call.trailing_metadata(),
             debug_error_string=await call.debug_error_string() if hasattr(call, "debug_error_string") else "",
         )
     except Exception as raised:  # noqa: BLE001  # an interceptor of the bare channel raised something of its own
@@ -61,11 +42,6 @@ async def failure(call: Any) -> StatusError | None:
     elif is_doubtful(error):
         error._category = Category.TRANSPORT
     return error
-
-
-async def _metadata(getter: Any) -> Any:
-    metadata = await getter()
-    return grpc.aio.Metadata() if metadata is None else metadata
 
 
 def is_local(error: StatusError) -> bool:

@@ -38,6 +38,7 @@ class Requests:
         self._written: list[Any] = []
         self._sent = 0
         self._close_sent = False
+        self._refused = False
         self._pumping = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._context = context
@@ -48,7 +49,8 @@ class Requests:
         """Send a request, in this attempt or the next.
 
         Raises:
-            asyncio.InvalidStateError: the call has ended, or the caller has ended the requests.
+            asyncio.InvalidStateError: the call has ended, or the caller has ended the requests; or the call ended while
+                this was waiting, and the channel inside has interceptors, with which grpc.aio raises this.
             StatusError: the call ended while this was waiting.
         """
         if self._running.ended:
@@ -58,6 +60,8 @@ class Requests:
         self._written.append(request)
         await self._pump()
         if self._running.ended and self._pending():
+            if self._refused:
+                raise asyncio.InvalidStateError(ALREADY_FINISHED)
             self._running.raise_end(None)
 
     async def done_writing(self) -> None:
@@ -68,7 +72,7 @@ class Requests:
 
     def restart(self) -> None:
         """Send everything again: another attempt has begun."""
-        self._sent, self._size, self._close_sent = 0, 0, False
+        self._sent, self._size, self._close_sent, self._refused = 0, 0, False, False
         if self._pending() and not self._pumping.locked():
             self._spawn(self._pump())
 
@@ -115,8 +119,9 @@ class Requests:
                 await call.write(self._written[self._sent])
             else:
                 await call.done_writing()
-        except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
+        except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError) as raised:
             # This attempt is over; its callback says what follows.
+            self._refused = isinstance(raised, asyncio.InvalidStateError)
             while running.call is call and not running.ended:
                 await running.turn()
             return

@@ -19,7 +19,7 @@ import grpc.aio
 from grpc_faultwire.aio.answer import Answer
 from grpc_faultwire.aio.hedging import Hedges
 from grpc_faultwire.aio.listeners import MOMENT
-from grpc_faultwire.aio.native import COLLECTED, LOCALLY_CANCELLED, at_once, failure, is_doubtful, is_local
+from grpc_faultwire.aio.native import COLLECTED, LOCALLY_CANCELLED, failure, is_doubtful, is_local
 from grpc_faultwire.aio.recovering import Recovering
 from grpc_faultwire.aio.requests import Requests
 from grpc_faultwire.aio.serializers import OWNER
@@ -27,6 +27,7 @@ from grpc_faultwire.errors import StatusError
 from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.faults import warn_once
 from grpc_faultwire.flow import Flow, cancelled, failed
+from grpc_faultwire.getters import at_once
 from grpc_faultwire.records import Attempt, How
 from grpc_faultwire.status import decode
 

@@ -15,13 +15,15 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_faultwire import errors
 from grpc_faultwire.category import Category
 from grpc_faultwire.errors import Origin
-from grpc_faultwire.status import DETAILS_KEY, from_rpc_error
+from grpc_faultwire.status import DETAILS_KEY
 
 kinds = pytest.mark.parametrize("kind", KINDS)
 doors = pytest.mark.parametrize("how", ["wrapped", "official"])
 
 
-class _Rich(grpc.GenericRpcHandler):
+class Rich(grpc.GenericRpcHandler):
+    """A server that fails with details."""
+
     def service(self, details: Any) -> Any:
         async def fail(request: Any, context: Any) -> None:
             info = error_details_pb2.ErrorInfo(reason="BOOK_LOST", domain="shop.example.com", metadata={"isbn": "1"})
@@ -49,7 +51,7 @@ def test_rich_errors_are_typed(kind: str, how: str) -> None:
     """An error with details is of its code's class, tells its reason, and has grpc's own error as its cause."""
 
     async def run() -> None:
-        async with lab(how, servicers=[_Rich()]) as made:
+        async with lab(how, servicers=[Rich()]) as made:
             call = getattr(made.channel, kind)(f"/rich/{kind}")(b"a" if kind in (UU, US) else iter([]))
             with pytest.raises(errors.FailedPrecondition) as caught:
                 await consume(kind, call)
@@ -118,41 +120,6 @@ def test_success_is_final() -> None:
             call._running.call._cython_call.set_internal_error("a late write")
             assert await call._running.call.code() is grpc.StatusCode.INTERNAL
             assert await call.code() is grpc.StatusCode.OK
-
-    asyncio.run(run())
-
-
-def test_from_rpc_error_decodes_bare_errors() -> None:
-    """from_rpc_error makes the typed error of whatever a bare grpc.aio channel raises."""
-
-    async def run() -> None:
-        async with lab("bare", servicers=[_Rich()]) as made:
-            for kind in KINDS:
-                call = getattr(made.channel, kind)(f"/rich/{kind}")(b"a" if kind in (UU, US) else iter([]))
-                with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await consume(kind, call)
-                error = from_rpc_error(caught.value)
-                assert type(error) is errors.FailedPrecondition
-                assert error.__cause__ is caught.value
-                assert from_rpc_error(error) is error
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await made.call(UU, "hang", timeout=0.01)
-            assert type(from_rpc_error(caught.value)) is errors.DeadlineExceeded
-
-    asyncio.run(run())
-
-
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-def test_from_rpc_error_of_a_call_object_tells_nothing() -> None:
-    """An aio call object answers in coroutines, finished or not, so from_rpc_error can only say Unknown."""
-
-    async def run() -> None:
-        async with lab("bare") as made:
-            call = made.call(UU, "abort:NOT_FOUND")
-            assert type(from_rpc_error(call)) is errors.Unknown
-            with pytest.raises(grpc.aio.AioRpcError):
-                await call
-            assert type(from_rpc_error(call)) is errors.Unknown
 
     asyncio.run(run())
 

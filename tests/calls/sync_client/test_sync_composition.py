@@ -356,6 +356,34 @@ def test_every_kind_of_sync_error_decodes(address: str, lab: Lab) -> None:
     lab.quiet()
 
 
+def test_what_interceptors_get_decodes(address: str, lab: Lab) -> None:
+    """Interceptors of a bare channel get errors and calls as results, and a face for what another one raised."""
+    noting = Noting()
+    with grpc.insecure_channel(address) as bare, grpc.intercept_channel(bare, noting) as channel:
+        raised = everything(channel, b"rich").values()
+        assert len(noting.results) == 8
+        for error in (*raised, *noting.results):
+            decoded = from_rpc_error(error)
+            assert (decoded.code().name, decoded.reason) == ("FAILED_PRECONDITION", "GONE")
+        failed = grpc.intercept_channel(bare, Raising()).unary_unary(path("UnaryUnary")).future(b"ok")
+        assert isinstance(from_rpc_error(failed), Internal)
+    lab.quiet()
+
+
+def test_calls_on_a_wrapped_channel_give_the_error_that_they_raise(address: str) -> None:
+    """Nothing is lost on the way through the getters: what this side made up stays this side's."""
+    with wrap_channel(grpc.insecure_channel(address)) as channel:
+        future = channel.unary_unary(path("UnaryUnary")).future(b"error")
+        stream = channel.unary_stream(path("UnaryStream"))(b"error")
+        with pytest.raises(NotFound):
+            next(stream)
+        assert from_rpc_error(future) is future.exception()
+        assert from_rpc_error(stream) is stream.exception()
+        slow = channel.unary_stream(path("UnaryStream"))(b"slow")
+        assert slow.cancel()
+        assert (type(from_rpc_error(slow)), from_rpc_error(slow).origin) == (Cancelled, Origin.LOCAL)
+
+
 def test_every_kind_of_our_errors_is_left_as_it_is(address: str, lab: Lab) -> None:
     """What a wrapped channel raises or returns is typed already; a finished call of ours decodes as well."""
     with wrap_channel(grpc.insecure_channel(address)) as channel:
