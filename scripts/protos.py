@@ -39,26 +39,49 @@ def generate(protos: list[pathlib.Path], *outputs: str) -> None:
     subprocess.run([*command, *outputs, *map(str, protos)], check=True)
 
 
-def plugin(folder: str) -> pathlib.Path:
+def plugin(folder: pathlib.Path, generated: pathlib.Path) -> pathlib.Path:
     """Write a program that runs this source's protoc-gen-faultwire."""
-    program = pathlib.Path(folder) / "protoc-gen-faultwire"
-    path = os.pathsep.join(map(str, (ROOT / "interceptors", GENERATED)))
+    program = folder / "protoc-gen-faultwire"
+    path = os.pathsep.join(map(str, (ROOT / "interceptors", generated)))
     program.write_text(f'#!/bin/sh\nPYTHONPATH="{path}" exec "{sys.executable}" -m grpc_faultwire.codegen.plugin\n')
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return program
 
 
-def main() -> None:
-    shutil.rmtree(GENERATED, ignore_errors=True)
-    GENERATED.mkdir()
+def generate_all(generated: pathlib.Path, scratch: pathlib.Path) -> None:
     protos = sorted(PROTOS.rglob("*.proto"))
-    generate(protos, f"--python_out={GENERATED}", f"--mypy_out=quiet:{GENERATED}")
-    with tempfile.TemporaryDirectory() as folder:
-        generate(protos, f"--plugin=protoc-gen-faultwire={plugin(folder)}", f"--faultwire_out={GENERATED}")
+    generate(protos, f"--python_out={generated}", f"--mypy_out=quiet:{generated}")
+    program = plugin(scratch, generated)
+    generate(protos, f"--plugin=protoc-gen-faultwire={program}", f"--faultwire_out={generated}")
     services = [proto for proto in protos if has_service(proto)]
-    generate(services, f"--grpc_python_out={GENERATED}", f"--mypy_grpc_out=quiet:{GENERATED}")
+    generate(services, f"--grpc_python_out={generated}", f"--mypy_grpc_out=quiet:{generated}")
     for package in sorted({proto.relative_to(PROTOS).parts[0] for proto in protos}):
-        (GENERATED / package / "py.typed").touch()
+        (generated / package / "py.typed").touch()
+
+
+def files(folder: pathlib.Path) -> set[pathlib.Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+
+
+def replace(old: pathlib.Path, new: pathlib.Path) -> None:
+    """Make one folder as the other, file by file: who imports from it meanwhile finds each file, old or new."""
+    for name in files(new):
+        if not (old / name).exists() or (old / name).read_bytes() != (new / name).read_bytes():
+            (old / name).parent.mkdir(parents=True, exist_ok=True)
+            beside = (old / name).with_suffix(".new")
+            shutil.copyfile(new / name, beside)
+            beside.replace(old / name)
+    for name in files(old) - files(new):
+        (old / name).unlink()
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = pathlib.Path(folder)
+        generated = scratch / "generated"
+        generated.mkdir()
+        generate_all(generated, scratch)
+        replace(GENERATED, generated)
 
 
 if __name__ == "__main__":
