@@ -8,5 +8,6 @@ server               a process that serves it
 demo                 the caller: `python -m examples.bookshop.demo`
 scenes, players      what act one plays, and how it plays it
 storm, moods         act two: two callers, and a shop that is flaky, down and well again
+importing, delivery  act three: a batch of 5,000 books, some of them bad; stockroom: where they come in
 screen, timeline     how the acts are shown
 """

@@ -19,10 +19,11 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from bookshop.v1 import bookshop_pb2_grpc
+from bookshop.v1 import bookshop_pb2_grpc, stockroom_pb2_grpc
 from examples.bookshop import aio_service, service
 from examples.bookshop.errors import translator
 from examples.bookshop.moods import Moods
+from examples.bookshop.stockroom import Stockroom
 from grpc_faultwire import aio, sync
 
 
@@ -57,6 +58,7 @@ def serve_sync(options: argparse.Namespace, moods: Moods) -> None:
         interceptors.insert(0, moods)
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), interceptors=interceptors)
     bookshop_pb2_grpc.add_BookshopServicer_to_server(service.Bookshop(suppliers(options)), server)
+    stockroom_pb2_grpc.add_StockroomServicer_to_server(Stockroom(), server)
     listen(server, options.port)
     server.start()
     server.wait_for_termination()

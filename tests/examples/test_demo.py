@@ -15,11 +15,13 @@ from unittest.mock import Mock
 
 import examples.bookshop.demo
 import pytest
+from examples.bookshop.importing import Imported
 from examples.bookshop.players import Evidence
 from examples.bookshop.scenes import SCENES
 from examples.bookshop.storm import Outcome, Phase
 
 from grpc_faultwire import NotFound
+from grpc_faultwire.batch import BatchResult
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "examples.bookshop.demo"]
@@ -110,10 +112,40 @@ def test_act_two_compares_the_callers(demo):
     assert re.search(r"circuit closed after the recovery +- +[\d.]+ s$", demo.stdout, re.MULTILINE)
 
 
+def test_act_three_accounts_for_every_book(demo):
+    """The good ones are in, the bad ones have typed errors, and little more was sent than was lost."""
+    numbers = dict(re.findall(r"^   (\w[^:\n]*?)(?: \(.*\)|:.*?)? +([\d,]+)$", demo.stdout, re.MULTILINE))
+    assert numbers["books taken in, as the stockroom counts them"] == "4,900"
+    assert numbers["failed for good, each with an error of its own"] == "100"
+    assert numbers["sent, and nobody knows what became of them"] == "0"
+    assert 20 < int(numbers["calls"]) < 60
+    assert 0 < int(numbers["calls that the shop turned away"]) < int(numbers["calls"]) / 2
+    kinds = re.findall(r"^   except\* (\w+) +(\d+)  at (\d+), ", demo.stdout, re.MULTILINE)
+    assert kinds == [("IsbnInvalid", "60", "49"), ("PriceMissing", "30", "349"), ("RightsUnclear", "10", "499")]
+
+
+def test_act_three_says_how_far_it_is(demo):
+    """A pipe gets a line for each tenth at the most, and one at the end."""
+    lines = re.findall(r"^   importing  ([\d,]+) of 5,000  ", demo.stdout, re.MULTILINE)
+    assert 2 <= len(lines) <= 11
+    assert lines[-1] == "5,000"
+
+
+def test_an_import_that_goes_otherwise_is_told():
+    """What is not as it must be is a sentence."""
+    result = BatchResult(total=3, exhausted=True, values={}, failures={}, unknown={}, requests=1, retried=3)
+    assert Imported(result=result, bad={0: NotFound}, turned_away=0, counted=2).faults() == [
+        "not every good book was taken in once",
+        "the failures are not the bad records",
+        "the shop turned no call away",
+        "more was sent again than was lost",
+    ]
+
+
 def test_the_demo_is_short(demo):
-    """Both acts together, by their own clock."""
+    """All acts together, by their own clock."""
     seconds = re.findall(r"all as it must be\. ([\d.]+) s\.$", demo.stdout, re.MULTILINE)
-    assert len(seconds) == 2
+    assert len(seconds) == 3
     assert sum(map(float, seconds)) < 20
 
 
@@ -148,7 +180,8 @@ def test_a_fault_ends_the_demo_with_1(monkeypatch, capsys):
     """The exit code tells, and the sentence stands last."""
     monkeypatch.setattr(examples.bookshop.demo, "perform", lambda _screen, _house: ["Scene 1 went wrong."])
     monkeypatch.setattr(examples.bookshop.demo, "theatres", lambda: contextlib.nullcontext(Mock()))
-    monkeypatch.setattr(examples.bookshop.demo, "act_two", lambda _screen, _shop: pytest.fail("act two was played"))
+    for act in ("act_two", "act_three"):
+        monkeypatch.setattr(examples.bookshop.demo, act, lambda _screen, _shop: pytest.fail("an act was played"))
     assert examples.bookshop.demo.main() == 1
     assert capsys.readouterr().out == "Scene 1 went wrong.\n"
 
@@ -166,6 +199,8 @@ def test_a_terminal_gets_panels():
     assert process.returncode == 0, shown
     assert "\x1b[" in shown
     assert "circuit closed after the recovery" in shown
+    assert "5000/5000" in shown
+    assert "RightsUnclear" in shown
     assert re.search("the handler raised +what travelled +the caller caught", re.sub(r"\x1b\[[\d;]*m", "", shown))
 
 
