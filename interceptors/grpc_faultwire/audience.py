@@ -38,18 +38,20 @@ class Audience:
         self._attempt_end = _implementing(everyone, "on_attempt_end")
         self._event = _implementing(everyone, "on_event")
         self._end = _implementing(everyone, "on_end")
+        self._succeeded = tuple(pair for pair in self._end if not getattr(pair[1], "errors_only", False))
+        # Read for every call, so they are no properties.
+        self.intercepts = bool(self._intercepting)
+        """Whether anybody wants to be active while interceptors further in are asked for a handler."""
+        self.counts_messages = bool(self._message)
+        """Whether anybody wants to hear of messages."""
+        self.activates = bool(self._activate)
+        """Whether anybody wants to be active around the steps of a call."""
+        self.extracts = bool(self._extract)
+        """Whether anybody wants the metadata that calls came with."""
+        self.counts_successes = bool(self._succeeded)
+        """Whether anybody wants to hear of calls that ended with OK."""
         self._faulty: set[tuple[int, str]] = set()
         self._lock = threading.Lock()
-
-    @property
-    def counts_messages(self) -> bool:
-        """Whether anybody wants to hear of messages."""
-        return bool(self._message)
-
-    @property
-    def activates(self) -> bool:
-        """Whether anybody wants to be active around the steps of a call."""
-        return bool(self._activate)
 
     def intercepting(self) -> AbstractContextManager[Any]:
         """Return a context manager to enter while interceptors further in are asked for a handler."""
@@ -57,11 +59,12 @@ class Audience:
 
     def start(self, call: CallInfo) -> Tokens:
         """Tell of a call that begins, and return the tokens that all the rest is told with."""
-        tokens: Tokens = [None] * self._size
+        tokens: Tokens = [call] * self._size
         for index, method in self._start:
             try:
                 tokens[index] = method(call)
             except Exception as fault:  # noqa: BLE001  # an observer never fails a call
+                tokens[index] = None
                 self._log(index, "on_start", fault)
         return tokens
 
@@ -82,8 +85,11 @@ class Audience:
 
     def message(self, tokens: Tokens, direction: Literal["sent", "received"]) -> None:
         """Tell of a message."""
-        if self._message:
-            self._tell("on_message", self._message, tokens, direction)
+        for index, method in self._message:
+            try:
+                method(tokens[index], direction)
+            except Exception as fault:  # noqa: BLE001  # as above
+                self._log(index, "on_message", fault)
 
     def event(self, tokens: Tokens, event: Event) -> None:
         """Tell what a policy decided."""
@@ -96,8 +102,18 @@ class Audience:
         The observers are active meanwhile: a log line or an exemplar finds the span that another observer has made.
         """
         if self._end:
+            self._tell_end(self._end, tokens, outcome())
+
+    def succeeded(self, tokens: Tokens, outcome: Outcome) -> None:
+        """Tell that the call has ended with OK, and that nothing was recovered from."""
+        self._tell_end(self._succeeded, tokens, outcome)
+
+    def _tell_end(self, methods: _Methods, tokens: Tokens, outcome: Outcome) -> None:
+        if self.activates:
             with self.activate(tokens):
-                self._tell("on_end", self._end, tokens, outcome())
+                self._tell("on_end", methods, tokens, outcome)
+        else:
+            self._tell("on_end", methods, tokens, outcome)
 
     def injected(self, tokens: Tokens, attempt: Attempt) -> list[tuple[str, str | bytes]]:
         """Return the metadata that observers send along with an attempt."""

@@ -16,7 +16,7 @@ from grpc_faultwire.messages import reading
 from grpc_faultwire.observers.logging import LoggingObserver
 from grpc_faultwire.records import CallInfo, Kind, Side
 from grpc_faultwire.redaction import Redactor
-from grpc_faultwire.server_call import Settings
+from grpc_faultwire.server_call import Served, Settings
 from grpc_faultwire.translation import Translator
 from grpc_faultwire.truncation import BUDGET
 
@@ -29,6 +29,10 @@ _MAKE = {
     Kind.CLIENT_STREAM: ("stream_unary", grpc.stream_unary_rpc_method_handler),
     Kind.BIDI_STREAM: ("stream_stream", grpc.stream_stream_rpc_method_handler),
 }
+
+
+_Wrapped = tuple[Any, Any, CallInfo]
+"""A handler, what it became, and what observers know its method by."""
 
 
 class Interception(abc.ABC):
@@ -75,7 +79,7 @@ class Interception(abc.ABC):
             wall_clock=wall_clock,
             random=random,
         )
-        self._remembered: dict[str, tuple[Any, Any]] = {}
+        self._remembered: dict[str, _Wrapped] = {}
 
     def _wrapped(self, path: str, handler: Any) -> Any:
         """Return a handler wrapped; the same handler of a method is wrapped once.
@@ -85,19 +89,20 @@ class Interception(abc.ABC):
         known = self._remembered.get(path)
         if known is not None and known[0] is handler:
             return known[1]
-        wrapped = self._wrap(path, handler)
+        wrapped = self._wrap(path, handler, known[2] if known is not None else None)
         if len(self._remembered) >= MAX_METHODS and path not in self._remembered:
             self._remembered.pop(next(iter(self._remembered)), None)
-        self._remembered[path] = handler, wrapped
-        return wrapped
+        self._remembered[path] = wrapped
+        return wrapped[1]
 
-    def _wrap(self, path: str, handler: Any) -> Any:
+    def _wrap(self, path: str, handler: Any, known: CallInfo | None) -> _Wrapped:
         # A handler is anything with these attributes: other interceptors make proxies of them.
         kind = Kind.of(request_streaming=handler.request_streaming, response_streaming=handler.response_streaming)
         name, make = _MAKE[kind]
-        info = CallInfo.of(path, kind=kind, side=Side.SERVER)
-        behavior = self._behavior(getattr(handler, name), info, handler.response_serializer)
-        return make(behavior, reading(handler.request_deserializer), handler.response_serializer)
+        # Observers know a method by its CallInfo.
+        info = known if known is not None and known.kind is kind else CallInfo.of(path, kind=kind, side=Side.SERVER)
+        behavior = self._behavior(getattr(handler, name), Served(info, self._settings, handler.response_serializer))
+        return handler, make(behavior, reading(handler.request_deserializer), handler.response_serializer), info
 
     def _failing(self, path: str, exception: BaseException) -> Any:
         """Return a handler that ends its RPC with what this exception becomes, whatever the caller's kind of call."""
@@ -106,8 +111,8 @@ class Interception(abc.ABC):
         def fail(_request: Any, _context: Any) -> Any:
             raise exception
 
-        return grpc.stream_stream_rpc_method_handler(self._behavior(fail, info, None))
+        return grpc.stream_stream_rpc_method_handler(self._behavior(fail, Served(info, self._settings, None)))
 
     @abc.abstractmethod
-    def _behavior(self, behavior: Callable[..., Any], info: CallInfo, serializer: Any) -> Callable[..., Any]:
+    def _behavior(self, behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
         """Return this world's wrapper of a handler's behavior."""

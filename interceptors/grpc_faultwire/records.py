@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import grpc
 
@@ -146,10 +146,20 @@ class Event:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
+E = TypeVar("E", bound=Callable[..., None])
+
+
+def errors_only(on_end: E) -> E:
+    """Mark an observer's ``on_end`` that has nothing to say of calls that ended with OK: servers do not ask it then."""
+    on_end.__dict__["errors_only"] = True
+    return on_end
+
+
 class Observer(Protocol):
     """Watches calls: it never blocks, and a fault in it never fails a call. Every method is optional.
 
-    ``on_start`` returns a token, which comes back with everything else about that call.
+    ``on_start`` returns a token, which comes back with everything else about that call; without an ``on_start``, the
+    token is the `CallInfo`.
     """
 
     def intercepting(self) -> AbstractContextManager[Any]:

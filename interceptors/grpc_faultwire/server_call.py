@@ -13,18 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
 
 from grpc_faultwire import stack
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.category import Category, Severity
-from grpc_faultwire.details import Details, seconds
 from grpc_faultwire.errors import (
     Cancelled,
     DeadlineExceeded,
     Internal,
-    Origin,
     StatusError,
     Unimplemented,
     Unknown,
@@ -33,9 +29,10 @@ from grpc_faultwire.errors import (
 from grpc_faultwire.exits import Exit, Recoverable, Reraise, Withdrawal
 from grpc_faultwire.exposure import Exposure
 from grpc_faultwire.messages import UNCHECKED, MalformedRequestError, UnknownMethodError, UnserializableError, check
-from grpc_faultwire.records import CallInfo, Event, How, Outcome
+from grpc_faultwire.records import OK, CallInfo, Event, How, Outcome
 from grpc_faultwire.redaction import Redactor, encodable, escaped
-from grpc_faultwire.status import DETAILS_KEY, Reply, encode, valid_trailer
+from grpc_faultwire.said import said_error, status_code
+from grpc_faultwire.status import Reply, encode, valid_trailer
 from grpc_faultwire.translation import MASKED, Translator
 from grpc_faultwire.truncation import BUDGET, TRANSPORT, Trailer
 
@@ -43,8 +40,6 @@ logger = logging.getLogger("grpc_faultwire.server")
 
 DEADLINE_TOLERANCE = 0.01
 """Seconds before a caller's deadline from which the end of a call within counts as its doing."""
-
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,12 +64,31 @@ class Settings:
             raise ValueError(f"budget is {self.budget!r}; it must be 1024 to {TRANSPORT} bytes (default {BUDGET})")
 
 
-class ServerCall:
-    """One RPC on a server.
+class Served:
+    """A method that is served: what all its calls have in common, looked up once.
 
     Args:
         info: what is called.
         settings: the interceptor's.
+        serializer: of its responses.
+    """
+
+    __slots__ = ("activates", "counts", "info", "serializer", "settings", "streamed")
+
+    def __init__(self, info: CallInfo, settings: Settings, serializer: Any) -> None:
+        self.info = info
+        self.settings = settings
+        self.serializer = serializer
+        self.streamed = info.kind.request_streaming
+        self.activates = settings.audience.activates
+        self.counts = settings.audience.counts_messages
+
+
+class ServerCall:
+    """One RPC on a server.
+
+    Args:
+        served: what is called.
         context: the servicer context that grpc gave.
     """
 
@@ -89,13 +103,15 @@ class ServerCall:
         "details",
         "exception",
         "info",
+        "served",
         "settings",
         "trailers",
     )
 
-    def __init__(self, info: CallInfo, settings: Settings, context: Any) -> None:
-        self.info = info
-        self.settings = settings
+    def __init__(self, served: Served, context: Any) -> None:
+        self.served = served
+        self.info = info = served.info
+        self.settings = settings = served.settings
         self.context = context
         self.exception: BaseException | None = None
         self.aborted: StatusError | None = None
@@ -106,7 +122,8 @@ class ServerCall:
         self._ended = False
         self._started = settings.clock()
         self._tokens = settings.audience.start(info)
-        settings.audience.extract(self._tokens, context)
+        if settings.audience.extracts:
+            settings.audience.extract(self._tokens, context)
 
     # What handlers, transformers and recoveries may know.
 
@@ -126,11 +143,8 @@ class ServerCall:
 
         A deadline that a handler hands on to the calls it makes ends with its own, give or take some milliseconds.
         """
-        return self._expires_within(DEADLINE_TOLERANCE)
-
-    def _expires_within(self, seconds: float) -> bool:
         remaining = self.remaining()
-        return remaining is not None and remaining <= seconds
+        return remaining is not None and remaining <= DEADLINE_TOLERANCE
 
     @property
     def cancelled(self) -> bool:
@@ -166,7 +180,7 @@ class ServerCall:
         """Note that the handler aborts. The first abort counts: a second one would change what was said already."""
         if self.aborted is None:
             self.add_trailers(trailers)
-            self.aborted = self._said(code, message, tuple(trailers))
+            self.aborted = said_error(code, message, tuple(trailers))
 
     def add_trailers(self, trailers: Iterable[Trailer]) -> None:
         """Add to the trailers that the handler has set."""
@@ -188,19 +202,9 @@ class ServerCall:
         self.trailers = pairs
         return pairs
 
-    def _said(self, code: Any, message: Any, trailers: tuple[Trailer, ...]) -> StatusError:
-        """Make the error of a code and message that the handler chose, with the details it sent along."""
-        cls = error_class(_status_code(code))
-        text = "" if message is None else encodable(str(message))
-        status = next((_parsed(value) for key, value in trailers if key == DETAILS_KEY), None)
-        if status is None:
-            return cls(text)
-        details = Details(status.details)
-        return cls._received(text, details, {"origin": Origin.RAISED} | _said_info(details))
-
     # How the handler ends.
 
-    def returned(self, response: Any = None, serializer: Any = UNCHECKED) -> Exit:
+    def returned(self, response: Any = None, *, serializer: Any = UNCHECKED) -> Exit:
         """Decide what happens when the handler has returned, or its stream has ended.
 
         Args:
@@ -212,11 +216,17 @@ class ServerCall:
         """
         if self.aborted is not None:
             return self._answer(self.aborted)
-        if self.code is not None and self.code is not grpc.StatusCode.OK:
-            return self._answer(self._said(self.code, self.details, self.trailers or ()))
-        check(response, serializer)
+        if self.code is not None and self.code is not OK:
+            return self._answer(said_error(self.code, self.details, self.trailers or ()))
+        if serializer is not UNCHECKED:
+            check(response, serializer)
         gone = self._gone()
-        self._end(gone, "cancelled" if gone is not None else "done")
+        if gone is not None:
+            self._end(gone, "cancelled")
+        elif self._recovered is not None:
+            self._end(None, "done")
+        else:
+            self._succeed()
         return None
 
     def raised(self, exception: BaseException, *, cancelled: bool = False) -> Exit:
@@ -246,9 +256,9 @@ class ServerCall:
         if error is None:
             self._end(Unknown("An exception was left to grpc."), "done", exception)
             return Reraise(exception)
-        if error.message is MASKED and self.code not in (None, grpc.StatusCode.OK):
+        if error.message is MASKED and self.code not in (None, OK):
             # The handler said what went wrong before it raised; only the exception's own text is masked.
-            error = error_class(_status_code(self.code))(encodable(self.details or MASKED), severity=Severity.ERROR)
+            error = error_class(status_code(self.code))(encodable(self.details or MASKED), severity=Severity.ERROR)
         if translation.recoveries and self._recovered is None:
             return Recoverable(translation.recoveries, error)
         return self._answer(error, translation.exception)
@@ -272,7 +282,7 @@ class ServerCall:
         self._recovered = error
         self.event(Event(name="recovered", attributes={"error": error}))
         self.code = None
-        return self.returned(answer, serializer) if serializer is not UNCHECKED else None
+        return self.returned(answer, serializer=serializer) if serializer is not UNCHECKED else None
 
     def unrecovered(self, error: StatusError, failure: BaseException | None = None) -> Exit:
         """Decide what happens when no recovery gave an answer, or one of them failed."""
@@ -283,7 +293,14 @@ class ServerCall:
         return self._answer(Internal(MASKED), failure)
 
     def _gone(self) -> StatusError | None:
-        return self._departure() if self._inactive() or self._expires_within(0) else None
+        # As `cancelled` and `expired`, in one step: every call asks.
+        context = self.context
+        is_active = getattr(context, "is_active", None)
+        if is_active is None or is_active():
+            remaining = context.time_remaining()
+            if remaining is None or remaining > 0:
+                return None
+        return self._departure()
 
     def answered(self, withdrawal: Withdrawal) -> None:
         """Note that a withdrawal's reply was sent: the caller had not gone."""
@@ -319,6 +336,15 @@ class ServerCall:
         asked = getattr(self.context, "trailing_metadata", None)
         return tuple((asked() if asked is not None else None) or ())
 
+    def _succeed(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        audience = self.settings.audience
+        if audience.counts_successes:
+            seconds = self.settings.clock() - self._started
+            audience.succeeded(self._tokens, Outcome(code=OK, seconds=seconds, how="done"))
+
     def _end(
         self,
         error: StatusError | None,
@@ -334,7 +360,7 @@ class ServerCall:
         settings.audience.end(
             self._tokens,
             lambda: Outcome(
-                code=grpc.StatusCode.OK if error is None else error.code(),
+                code=OK if error is None else error.code(),
                 error=error,
                 seconds=settings.clock() - self._started,
                 how=how,
@@ -357,35 +383,6 @@ def _own_error(exception: BaseException) -> StatusError:
         # The code is what gRPC sends; but it was the caller that sent what cannot be read.
         return Internal("The request cannot be read.", reason="REQUEST_MALFORMED", category=Category.VALIDATION)
     return Internal("The response cannot be serialized.", reason="RESPONSE_UNSERIALIZABLE")
-
-
-def _status_code(code: Any) -> grpc.StatusCode:
-    if isinstance(code, grpc.StatusCode):
-        found: grpc.StatusCode | None = code
-    else:
-        found = _CODES.get(code) if isinstance(code, int) else None
-    if found is None or found is grpc.StatusCode.OK:
-        logger.error("a handler aborted with %s, which is the code of no error; UNKNOWN was sent", escaped(repr(code)))
-        return grpc.StatusCode.UNKNOWN
-    return found
-
-
-def _parsed(value: Any) -> status_pb2.Status | None:
-    try:
-        return status_pb2.Status.FromString(value)
-    except (DecodeError, TypeError):
-        return None
-
-
-def _said_info(details: Details) -> dict[str, Any]:
-    info = details.find(error_details_pb2.ErrorInfo)
-    retry = details.find(error_details_pb2.RetryInfo)
-    return {
-        "_reason": (info.reason if info is not None else None) or None,
-        "_domain": (info.domain if info is not None else None) or None,
-        "_metadata": dict(info.metadata) if info is not None else {},
-        "_retry_delay": seconds(retry.retry_delay) if retry is not None else None,
-    }
 
 
 def _warn(error: StatusError, reply: Reply) -> None:

@@ -340,6 +340,10 @@ def test_handlers_are_wrapped_once(world: World) -> None:
     assert interceptor._wrapped("/a.B/C", handler) is interceptor._wrapped("/a.B/C", handler)
     other = METHODS["UnaryUnary"](answers)
     assert interceptor._wrapped("/a.B/C", other) is not interceptor._wrapped("/a.B/C", handler)
+    assert interceptor._remembered["/a.B/C"][2].full_method == "a.B/C"
+    known = interceptor._remembered["/a.B/C"][2]
+    interceptor._wrapped("/a.B/C", METHODS["UnaryUnary"](answer))
+    assert interceptor._remembered["/a.B/C"][2] is known, "observers know a method by its CallInfo"
     for number in range(3000):
         interceptor._wrapped(f"/a.B/{number}", handler)
     assert len(interceptor._remembered) <= 1000

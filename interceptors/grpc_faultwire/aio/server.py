@@ -17,8 +17,7 @@ from grpc_faultwire.aio.bridge import bridged_stream, bridged_unary
 from grpc_faultwire.exits import Exit, Recoverable, Reraise, Withdrawal
 from grpc_faultwire.interception import Interception
 from grpc_faultwire.messages import UNCHECKED, UnknownMethodError, check, checked
-from grpc_faultwire.records import CallInfo
-from grpc_faultwire.server_call import ServerCall, Settings
+from grpc_faultwire.server_call import Served, ServerCall
 from grpc_faultwire.status import Reply
 
 logger = logging.getLogger("grpc_faultwire.server")
@@ -48,65 +47,80 @@ class ServerInterceptor(Interception, grpc.aio.ServerInterceptor):
     ) -> Any:
         """Return the method's handler, wrapped."""
         path = handler_call_details.method
+        audience = self._settings.audience
         try:
-            with self._settings.audience.intercepting():
+            if audience.intercepts:
+                with audience.intercepting():
+                    handler = await continuation(handler_call_details)
+            else:
                 handler = await continuation(handler_call_details)
         except Exception as exception:  # noqa: BLE001  # what an interceptor inside raises is answered like a handler's
             return self._failing(path, exception)
         return self._failing(path, UnknownMethodError(path)) if handler is None else self._wrapped(path, handler)
 
-    def _behavior(self, behavior: Callable[..., Any], info: CallInfo, serializer: Any) -> Callable[..., Any]:
-        wrapper = self._by_flavour(behavior, info, serializer)
+    def _behavior(self, behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
+        wrapper = self._by_flavour(behavior, served)
         # Attributes of the behavior stay; __wrapped__ would make inspect take the wrapper for what it wraps.
         functools.update_wrapper(wrapper, behavior)
         del wrapper.__dict__["__wrapped__"]
         return wrapper
 
-    def _by_flavour(self, behavior: Callable[..., Any], info: CallInfo, serializer: Any) -> Callable[..., Any]:
+    def _by_flavour(self, behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
         if _is(inspect.iscoroutinefunction, behavior):
-            wrap = _writer if info.kind.response_streaming else _unary
-            return wrap(behavior, info, self._settings, serializer)
+            return (_writer if served.info.kind.response_streaming else _unary)(behavior, served)
         if _is(inspect.isasyncgenfunction, behavior):
-            return _stream(behavior, info, self._settings, serializer)
-        if info.kind.response_streaming:
-            return _stream(bridged_stream(behavior, self._pool), info, self._settings, serializer)
-        return _unary(bridged_unary(behavior, self._pool), info, self._settings, serializer)
+            return _stream(behavior, served)
+        if served.info.kind.response_streaming:
+            return _stream(bridged_stream(behavior, self._pool), served)
+        return _unary(bridged_unary(behavior, self._pool), served)
 
 
 def _is(test: Callable[[Any], bool], behavior: Any) -> bool:
     return test(behavior) or test(getattr(behavior, "__call__", None))  # noqa: B004  # an instance's own method is meant
 
 
-def _unary(behavior: Callable[..., Any], info: CallInfo, settings: Settings, serializer: Any) -> Callable[..., Any]:
+def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
+    run = _active(behavior) if served.activates else behavior
+    serializer, counts = served.serializer, served.counts
+
     async def respond(request: Any, grpc_context: Any) -> Any:
-        call = ServerCall(info, settings, grpc_context)
-        context = Context(call, serializer)
+        call = ServerCall(served, grpc_context)
+        context = Context(call)
         response = None
         try:
-            with call.active():
-                response = await behavior(_received(request, call), context)
-            leaving = call.returned(response, serializer)
+            response = await run(_received(request, call), context)
+            leaving = call.returned(response, serializer=serializer)
         except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
             leaving = call.raised(exception, cancelled=_cancelled(exception))
         if isinstance(leaving, Recoverable):
             response, leaving = await _recover(call, leaving, serializer)
-        await _leave(context, leaving)
-        call.message("sent")
+        if leaving is not None or call.details is not None:
+            await _leave(context, leaving)
+        if counts:
+            call.message("sent")
         return response
 
     return respond
 
 
-def _writer(behavior: Callable[..., Any], info: CallInfo, settings: Settings, serializer: Any) -> Callable[..., Any]:
+def _active(behavior: Callable[..., Any]) -> Callable[..., Any]:
+    async def run(request: Any, context: Any) -> Any:
+        with context.call.active():
+            return await behavior(request, context)
+
+    return run
+
+
+def _writer(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
     """Wrap a handler that writes its responses to the context."""
+    run = _active(behavior) if served.activates else behavior
 
     async def respond(request: Any, grpc_context: Any) -> None:
-        call = ServerCall(info, settings, grpc_context)
-        context = Context(call, serializer)
+        call = ServerCall(served, grpc_context)
+        context = Context(call)
         grpc_context.add_done_callback(lambda _: call.gone())
         try:
-            with call.active():
-                await behavior(_received(request, call), context)
+            await run(_received(request, call), context)
             leaving = call.returned()
         except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
             leaving = call.raised(exception, cancelled=_cancelled(exception))
@@ -128,18 +142,18 @@ async def _write_all(call: ServerCall, context: Context, following: Any) -> Exit
         return call.raised(exception, cancelled=_cancelled(exception))
 
 
-def _stream(behavior: Callable[..., Any], info: CallInfo, settings: Settings, serializer: Any) -> Callable[..., Any]:
+def _stream(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
     async def respond(request: Any, grpc_context: Any) -> AsyncIterator[Any]:
-        call = ServerCall(info, settings, grpc_context)
-        context = Context(call, serializer)
+        call = ServerCall(served, grpc_context)
+        context = Context(call)
         # A caller that goes while a message is written leaves this generator to the garbage collector.
         grpc_context.add_done_callback(lambda _: call.gone())
         responses = _Responses(lambda: behavior(_received(request, call), context))
         try:
-            response, leaving = await _step(call, responses, serializer)
+            response, leaving = await _take(call, responses)
             while response is not _END:
                 yield response
-                response, leaving = await _step(call, responses, serializer)
+                response, leaving = await _take(call, responses)
         except (GeneratorExit, asyncio.CancelledError):
             call.gone()
             raise
@@ -150,28 +164,29 @@ def _stream(behavior: Callable[..., Any], info: CallInfo, settings: Settings, se
     return respond
 
 
-async def _step(call: ServerCall, responses: _Responses, serializer: Any) -> tuple[Any, Exit]:
+async def _take(call: ServerCall, responses: _Responses) -> tuple[Any, Exit]:
     """Take one response; at the end, `_END` and what to do. A recovery's responses follow the handler's."""
-    response, leaving = await _take(call, responses, serializer)
-    while isinstance(leaving, Recoverable):
+    served = call.served
+    try:
+        if served.activates:
+            with call.active():
+                response = await anext(responses, _END)
+        else:
+            response = await anext(responses if responses.made is None else responses.made, _END)
+        if response is not _END and call.aborted is None:
+            check(response, served.serializer)
+            if served.counts:
+                call.message("sent")
+            return response, None
+        leaving = call.returned()
+    except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
+        leaving = call.raised(exception, cancelled=_cancelled(exception))
+    if isinstance(leaving, Recoverable):
         following, leaving = await _recover(call, leaving)
         if leaving is None:
             await responses.follow(following)
-            response, leaving = await _take(call, responses, serializer)
-    return response, leaving
-
-
-async def _take(call: ServerCall, responses: _Responses, serializer: Any) -> tuple[Any, Exit]:
-    try:
-        with call.active():
-            response = await anext(responses, _END)
-        if response is _END or call.aborted is not None:
-            return _END, call.returned()
-        check(response, serializer)
-    except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
-        return _END, call.raised(exception, cancelled=_cancelled(exception))
-    call.message("sent")
-    return response, None
+            return await _take(call, responses)
+    return _END, leaving
 
 
 async def _recover(call: ServerCall, leaving: Recoverable, serializer: Any = UNCHECKED) -> tuple[Any, Exit]:
@@ -227,10 +242,11 @@ def _cancelled(exception: BaseException) -> bool:
 
 
 def _received(request: Any, call: ServerCall) -> Any:
-    if call.info.kind.request_streaming:
+    if call.served.streamed:
         return Requests(request, call)
     checked(request)
-    call.message("received")
+    if call.served.counts:
+        call.message("received")
     return request
 
 
@@ -240,26 +256,26 @@ _END = object()
 class _Responses(AsyncIterator[Any]):
     """A handler's responses; the handler is first called when the first one is taken."""
 
-    __slots__ = ("_make", "_responses")
+    __slots__ = ("_make", "made")
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        self._responses: AsyncIterator[Any] | None = None
+        self.made: AsyncIterator[Any] | None = None
 
     async def __anext__(self) -> Any:
-        if self._responses is None:
+        if self.made is None:
             made = self._make()
-            self._responses = aiter(made) if hasattr(made, "__aiter__") else _each(made)
-        return await anext(self._responses)
+            self.made = aiter(made) if hasattr(made, "__aiter__") else _each(made)
+        return await anext(self.made)
 
     async def follow(self, following: Any) -> None:
         """Take the responses from somewhere else from now on."""
         await self.aclose()
-        self._make, self._responses = lambda: following, None
+        self._make, self.made = lambda: following, None
 
     async def aclose(self) -> None:
         """Let a generator run its ``finally`` now, not when it is collected."""
-        close = getattr(self._responses, "aclose", None)
+        close = getattr(self.made, "aclose", None)
         if close is not None:
             try:
                 await close()
@@ -285,7 +301,8 @@ class Requests(AsyncIterator[Any]):
 
     async def __anext__(self) -> Any:
         request = checked(await anext(self._requests))
-        self._call.message("received")
+        if self._call.served.counts:
+            self._call.message("received")
         return request
 
 
@@ -293,11 +310,11 @@ class Requests(AsyncIterator[Any]):
 class Context:
     """The context that handlers get: what they say of the status is kept until they have left; all else is grpc's."""
 
-    def __init__(self, call: ServerCall, serializer: Any) -> None:
+    _writing: set[asyncio.Future[None]] | None = None
+
+    def __init__(self, call: ServerCall) -> None:
         self.call = call
         self.grpc_context = call.context
-        self._serializer = serializer
-        self._writing: set[asyncio.Future[None]] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.grpc_context, name)
@@ -353,20 +370,23 @@ class Context:
         """Send a response."""
         if self.call.aborted is not None:
             raise grpc.aio.AbortError("Locally aborted.")
-        check(message, self._serializer)
+        check(message, self.call.served.serializer)
         # Shielded: when its task is cancelled, grpc's core goes on with a write, and nothing can be sent beside it.
         writing = asyncio.ensure_future(self.grpc_context.write(message))
+        if self._writing is None:
+            self._writing = set()
         self._writing.add(writing)
-        writing.add_done_callback(self._wrote)
+        writing.add_done_callback(self._writing.discard)
+        writing.add_done_callback(_looked_at)
         await asyncio.shield(writing)
         self.call.message("sent")
-
-    def _wrote(self, writing: asyncio.Future[None]) -> None:
-        self._writing.discard(writing)
-        if not writing.cancelled():
-            writing.exception()  # looked at, or asyncio reports it where nobody waits any more
 
     async def written(self) -> None:
         """Wait for writes under way: a status sent during one is lost, and the caller waits for ever."""
         if self._writing:
             await asyncio.wait(self._writing)
+
+
+def _looked_at(writing: asyncio.Future[None]) -> None:
+    if not writing.cancelled():
+        writing.exception()  # or asyncio reports it where nobody waits any more

@@ -14,7 +14,7 @@ from grpc_faultwire.observers import names
 from grpc_faultwire.observers.current import current_span
 from grpc_faultwire.observers.fingerprint import fingerprint
 from grpc_faultwire.observers.repeats import Repeats
-from grpc_faultwire.records import CallInfo, Event, Outcome
+from grpc_faultwire.records import CallInfo, Event, Outcome, errors_only
 from grpc_faultwire.redaction import Redactor, escaped
 
 _LEVELS = {
@@ -61,10 +61,7 @@ class LoggingObserver:
         self._clock = clock
         self._shown: dict[str, str] = {}
 
-    def on_start(self, call: CallInfo) -> CallInfo:
-        """Keep what is called."""
-        return call
-
+    @errors_only
     def on_end(self, call: CallInfo, outcome: Outcome) -> None:
         """Log an error."""
         error = outcome.error or outcome.recovered

@@ -12,8 +12,7 @@ import grpc
 from grpc_faultwire.exits import Exit, Recoverable, Reraise
 from grpc_faultwire.interception import Interception
 from grpc_faultwire.messages import UNCHECKED, UnknownMethodError, UnserializableError, check, checked
-from grpc_faultwire.records import CallInfo
-from grpc_faultwire.server_call import ServerCall, Settings
+from grpc_faultwire.server_call import Served, ServerCall
 from grpc_faultwire.status import Reply
 
 logger = logging.getLogger("grpc_faultwire.server")
@@ -31,52 +30,68 @@ class ServerInterceptor(Interception, grpc.ServerInterceptor):
     ) -> Any:
         """Return the method's handler, wrapped. grpc calls this under its server's lock: nothing slow happens here."""
         path = handler_call_details.method
+        audience = self._settings.audience
         try:
-            with self._settings.audience.intercepting():
+            if audience.intercepts:
+                with audience.intercepting():
+                    handler = continuation(handler_call_details)
+            else:
                 handler = continuation(handler_call_details)
         except Exception as exception:  # noqa: BLE001  # what an interceptor inside raises is answered like a handler's
             return self._failing(path, exception)
         return self._failing(path, UnknownMethodError(path)) if handler is None else self._wrapped(path, handler)
 
-    def _behavior(self, behavior: Callable[..., Any], info: CallInfo, serializer: Any) -> Callable[..., Any]:
-        if not info.kind.response_streaming:
+    def _behavior(self, behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
+        if not served.info.kind.response_streaming:
             wrap = _unary
         elif getattr(behavior, "experimental_non_blocking", False):
             wrap = _non_blocking
         else:
             wrap = _stream
         # Attributes such as experimental_thread_pool belong to the behavior, and grpc looks for them.
-        return functools.update_wrapper(wrap(behavior, info, self._settings, serializer), behavior)
+        return functools.update_wrapper(wrap(behavior, served), behavior)
 
 
-def _unary(behavior: Callable[..., Any], info: CallInfo, settings: Settings, serializer: Any) -> Callable[..., Any]:
+def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
+    run = _active(behavior) if served.activates else behavior
+    serializer, counts = served.serializer, served.counts
+
     def respond(request: Any, context: Any) -> Any:
-        call = ServerCall(info, settings, context)
+        call = ServerCall(served, context)
         response = None
         try:
-            with call.active():
-                response = behavior(_received(request, call), Context(call))
-            leaving = call.returned(response, serializer)
+            response = run(_received(request, call), Context(call))
+            leaving = call.returned(response, serializer=serializer)
         except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
             leaving = call.raised(exception)
         if isinstance(leaving, Recoverable):
             response, leaving = _recover(call, leaving, serializer)
-        _leave(call, leaving)
-        call.message("sent")
+        if leaving is not None or call.details is not None:
+            _leave(call, leaving)
+        if counts:
+            call.message("sent")
         return response
 
     return respond
 
 
-def _stream(behavior: Callable[..., Any], info: CallInfo, settings: Settings, serializer: Any) -> Callable[..., Any]:
+def _active(behavior: Callable[..., Any]) -> Callable[..., Any]:
+    def run(request: Any, context: Any, *more: Any) -> Any:
+        with context.call.active():
+            return behavior(request, context, *more)
+
+    return run
+
+
+def _stream(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
     def respond(request: Any, context: Any) -> Iterator[Any]:
-        call = ServerCall(info, settings, context)
+        call = ServerCall(served, context)
         responses = _Responses(lambda: behavior(_received(request, call), Context(call)))
         try:
-            response, leaving = _step(call, responses, serializer)
+            response, leaving = _take(call, responses)
             while response is not _END:
                 yield response
-                response, leaving = _step(call, responses, serializer)
+                response, leaving = _take(call, responses)
         except GeneratorExit:
             call.gone()
             raise
@@ -87,17 +102,16 @@ def _stream(behavior: Callable[..., Any], info: CallInfo, settings: Settings, se
     return respond
 
 
-def _non_blocking(
-    behavior: Callable[..., Any], info: CallInfo, settings: Settings, serializer: Any
-) -> Callable[..., Any]:
+def _non_blocking(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
+    run = _active(behavior) if served.activates else behavior
+
     def respond(request: Any, context: Any, send_response: Callable[[Any], None]) -> None:
-        call = ServerCall(info, settings, context)
+        call = ServerCall(served, context)
         # Whose caller goes may never send again, and so never say that it has ended.
         if not context.add_callback(call.gone):
             call.gone()
         try:
-            with call.active():
-                behavior(_received(request, call), Context(call), _Sender(call, send_response, serializer))
+            run(_received(request, call), Context(call), _Sender(call, send_response))
         except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
             leaving = call.raised(exception)
         else:
@@ -110,10 +124,9 @@ def _non_blocking(
 class _Sender:
     """What a non-blocking behavior sends its responses with, from any thread; None ends the RPC."""
 
-    def __init__(self, call: ServerCall, send_response: Callable[[Any], None], serializer: Any) -> None:
+    def __init__(self, call: ServerCall, send_response: Callable[[Any], None]) -> None:
         self._call = call
         self._send = send_response
-        self._serializer = serializer
 
     def __call__(self, response: Any) -> None:
         leaving: Exit = None
@@ -121,7 +134,7 @@ class _Sender:
             if response is None:
                 leaving = self._call.returned()
             else:
-                check(response, self._serializer)
+                check(response, self._call.served.serializer)
         except UnserializableError as exception:
             response, leaving = None, self._call.raised(exception)
         if isinstance(leaving, Reply):
@@ -135,28 +148,29 @@ class _Sender:
         self._send(response)
 
 
-def _step(call: ServerCall, responses: _Responses, serializer: Any) -> tuple[Any, Exit]:
+def _take(call: ServerCall, responses: _Responses) -> tuple[Any, Exit]:
     """Take one response; at the end, `_END` and what to do. A recovery's responses follow the handler's."""
-    response, leaving = _take(call, responses, serializer)
-    while isinstance(leaving, Recoverable):
+    served = call.served
+    try:
+        if served.activates:
+            with call.active():
+                response = next(responses, _END)
+        else:
+            response = next(responses if responses.made is None else responses.made, _END)
+        if response is not _END and call.aborted is None:
+            check(response, served.serializer)
+            if served.counts:
+                call.message("sent")
+            return response, None
+        leaving = call.returned()
+    except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
+        leaving = call.raised(exception)
+    if isinstance(leaving, Recoverable):
         following, leaving = _recover(call, leaving)
         if leaving is None:
             responses.follow(following)
-            response, leaving = _take(call, responses, serializer)
-    return response, leaving
-
-
-def _take(call: ServerCall, responses: _Responses, serializer: Any) -> tuple[Any, Exit]:
-    try:
-        with call.active():
-            response = next(responses, _END)
-        if response is _END or call.aborted is not None:
-            return _END, call.returned()
-        check(response, serializer)
-    except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
-        return _END, call.raised(exception)
-    call.message("sent")
-    return response, None
+            return _take(call, responses)
+    return _END, leaving
 
 
 def _recover(call: ServerCall, leaving: Recoverable, serializer: Any = UNCHECKED) -> tuple[Any, Exit]:
@@ -188,10 +202,11 @@ def _leave(call: ServerCall, leaving: Exit) -> None:
 
 
 def _received(request: Any, call: ServerCall) -> Any:
-    if call.info.kind.request_streaming:
+    if call.served.streamed:
         return Requests(request, call)
     checked(request)
-    call.message("received")
+    if call.served.counts:
+        call.message("received")
     return request
 
 
@@ -201,28 +216,28 @@ _END = object()
 class _Responses(Iterator[Any]):
     """A handler's responses; the handler is first called when the first one is taken."""
 
-    __slots__ = ("_make", "_responses")
+    __slots__ = ("_make", "made")
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        self._responses: Iterator[Any] | None = None
+        self.made: Iterator[Any] | None = None
 
     def __next__(self) -> Any:
-        if self._responses is None:
+        if self.made is None:
             try:
-                self._responses = iter(self._make())
+                self.made = iter(self._make())
             except StopIteration as stop:
                 raise RuntimeError("the handler raised StopIteration") from stop
-        return next(self._responses)
+        return next(self.made)
 
     def follow(self, following: Any) -> None:
         """Take the responses from somewhere else from now on."""
         self.close()
-        self._make, self._responses = lambda: following, None
+        self._make, self.made = lambda: following, None
 
     def close(self) -> None:
         """Let a generator run its ``finally`` now, not when it is collected."""
-        close = getattr(self._responses, "close", None)
+        close = getattr(self.made, "close", None)
         if close is not None:
             try:
                 close()
@@ -241,7 +256,8 @@ class Requests(Iterator[Any]):
 
     def __next__(self) -> Any:
         request = checked(next(self._requests))
-        self._call.message("received")
+        if self._call.served.counts:
+            self._call.message("received")
         return request
 
     def next(self) -> Any:
