@@ -1,4 +1,4 @@
-"""Run the benchmarks: `python -m benchmarks [--quick] [wire|rpc ...]`."""
+"""Run the benchmarks: `python -m benchmarks [--quick] [wire|rpc|batches ...]`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import platform
 
 import grpc
 
-from benchmarks import rpc, wire
+from benchmarks import batches, rpc, wire
 
-SUITES = {"wire": wire.run, "rpc": rpc.run}
+SUITES = {"wire": wire.run, "rpc": rpc.run, "batches": batches.run}
 
 
 def main() -> None:

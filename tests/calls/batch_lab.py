@@ -19,6 +19,8 @@ from grpc_faultwire import sync as sync_world
 from grpc_faultwire.batch import ErrorCollector, StreamReport, aio, collects_errors, sync
 
 CANARY = "canary-5b1d"
+FATES = ("", "", "", "missing", "flaky", "never", "bug")
+"""What may become of an item, as it says itself: most are well."""
 
 
 class Shop:

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from batch_lab import Caller, Servicer, Shop, items, request, servicer
+from batch_lab import FATES, Caller, Servicer, Shop, items, request, servicer
 from google.rpc import status_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,7 +30,6 @@ from grpc_faultwire.testing import serve
 
 ONE = errors_pb2.BatchReport(total=1, succeeded=1)
 QUICK = RetryPolicy(initial_backoff=0.001, max_attempts=3)
-FATES = ("", "", "", "missing", "flaky", "never", "bug")
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent import futures
 from typing import Any
 
 import grpc
@@ -11,6 +13,7 @@ from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 from worlds import World
 
+from faultwire.testing.v1 import batches_pb2 as pb
 from faultwire.testing.v1 import batches_pb2_grpc
 from grpc_faultwire import Internal, NotFound, Translator
 from grpc_faultwire.batch import ErrorCollector, batch_report
@@ -134,3 +137,64 @@ def test_items_answered_one_by_one(world: World) -> None:
     """Each response of a stream bears its items' status, which a plain caller reads as it is."""
     responses = list(stub(world).Exchange(iter(items("", "missing", "")), timeout=5))
     assert [response.status.code for response in responses] == [0, code_pb2.NOT_FOUND, 0]
+
+
+class Tasks(AioServicer):
+    """Works on its items in tasks of a group, all at once."""
+
+    async def Put(self, request: Any, context: Any) -> Any:
+        async with ErrorCollector(context, total=len(request.items)) as errors, asyncio.TaskGroup() as tasks:
+            for index, item in enumerate(request.items):
+                tasks.create_task(errors.watch(self._put(item), index, item.key))
+        return errors.fill(pb.PutResponse())
+
+    async def PutReported(self, request: Any, context: Any) -> Any:
+        with ErrorCollector(context, total=len(request.items), atomic=True) as errors:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for item in request.items:
+                        tasks.create_task(self._put(item))
+            except* NotFound as missing:
+                errors.add_group(missing, lambda one: int(one.message.removeprefix("No book k").rstrip(".")))
+        return pb.PutReportedResponse()
+
+    async def _put(self, item: Any) -> None:
+        await asyncio.sleep(0)
+        self.shop.put(item)
+
+
+class Threads(Servicer):
+    """The same in threads."""
+
+    def Put(self, request: Any, context: Any) -> Any:
+        with ErrorCollector(context, total=len(request.items)) as errors, futures.ThreadPoolExecutor(4) as pool:
+            for index, item in enumerate(request.items):
+                pool.submit(self._put, errors, index, item)
+        return errors.fill(pb.PutResponse())
+
+    def PutReported(self, request: Any, context: Any) -> Any:
+        with ErrorCollector(context, total=len(request.items), atomic=True) as errors:
+            found = [NotFound(f"No book {item.key}.", reason="BOOK_NOT_FOUND") for item in request.items if item.fate]
+            if found:
+                errors.add_group(ExceptionGroup("", found), lambda one: int(one.message[9:-1]))
+        return pb.PutReportedResponse()
+
+    def _put(self, errors: ErrorCollector, index: int, item: Any) -> None:
+        with errors.item(index, item.key):
+            self.shop.put(item)
+
+
+def test_items_worked_on_at_once(world: World) -> None:
+    """A TaskGroup's tasks, and threads, hand over what they raise; an exception group is taken by its members."""
+    servicer = (Tasks if world.name == "aio" else Threads)(Shop())
+    at_once = batches_pb2_grpc.BatchesStub(world.channel(world.serve(servicer)))
+    response = at_once.Put(request(items("", "missing", "bug", "missing", "")), timeout=5)
+    assert {index: status.code for index, status in response.failed_items.items()} == {
+        1: code_pb2.NOT_FOUND,
+        2: code_pb2.INTERNAL,
+        3: code_pb2.NOT_FOUND,
+    }
+    with pytest.raises(grpc.RpcError) as raised:
+        at_once.PutReported(request(items("", "missing", "missing")), timeout=5)
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+    assert [one.index for one in batch_report(raised.value).failures] == [1, 2]
