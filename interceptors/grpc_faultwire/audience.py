@@ -50,6 +50,14 @@ class Audience:
         """Whether anybody wants the metadata that calls came with."""
         self.counts_successes = bool(self._succeeded)
         """Whether anybody wants to hear of calls that ended with OK."""
+        self.hears_attempts = bool(self._attempt_start)
+        """Whether anybody wants to hear that attempts begin."""
+        self.hears_attempts_end = bool(self._attempt_end)
+        """Whether anybody wants to hear that attempts end."""
+        self.hears_events = bool(self._event)
+        """Whether anybody wants to hear of policies' events."""
+        self.injects = bool(self._inject)
+        """Whether anybody has metadata to send along."""
         self._faulty: set[tuple[int, str]] = set()
         self._lock = threading.Lock()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from grpc_faultwire.category import RetryScope
-from grpc_faultwire.config import ClientPolicy, call_options
+from grpc_faultwire.config import ClientPolicy, by_service, call_options
 from grpc_faultwire.errors import Origin, StatusError, Unauthenticated, Unavailable
 from grpc_faultwire.fallback import UNANSWERED, Failed
 from grpc_faultwire.observers import names
@@ -28,7 +28,6 @@ from grpc_faultwire.policies import (
     HedgeState,
     HedgeStep,
     Latencies,
-    Permit,
     Reason,
     Refusal,
     RetryPolicy,
@@ -98,6 +97,7 @@ class MethodPolicies:
         hedge: for methods with one request and one response; None if they are not hedged.
         learn: what the fallbacks are told of good answers with; None if none of them learns.
         resume: for methods with one request and a stream of responses.
+        watched: whether calls that are overdue count as failed; streams are meant to last.
     """
 
     def __init__(self, call: CallInfo, settings: ClientPolicy, state: PolicyState) -> None:
@@ -114,6 +114,10 @@ class MethodPolicies:
         self.replay_bytes = settings.replay_bytes
         self.wait_for_ready = settings.wait_for_ready
         self.timeout = settings.timeout
+        self.watched = not call.kind.response_streaming
+        self._budget: Budget | None = None
+        self._key = by_service(call) if settings.breaker_key is by_service else None
+        self._judged: tuple[Breaker | None, dict[Health, Event]] = None, {}
         self.latencies: Latencies | None = (
             state.latencies((call.target, call.full_method)) if self.hedge is not None else None
         )
@@ -127,13 +131,27 @@ class MethodPolicies:
 
     def budget(self) -> Budget | None:
         """Return the target's budget."""
-        policy = self.settings.budget
-        return None if policy is None else self.state.budget(self.call.target, policy)
+        if self._budget is None and self.settings.budget is not None:
+            self._budget = self.state.budget(self.call.target, self.settings.budget)
+        return self._budget
 
     def breaker(self) -> Breaker | None:
         """Return the breaker of this call's key."""
         policy = self.settings.breaker
-        return None if policy is None else self.state.breaker(self.settings.breaker_key(self.call), policy)
+        if policy is None:
+            return None
+        return self.state.breaker(self._key or self.settings.breaker_key(self.call), policy)
+
+    def judged(self, breaker: Breaker, health: Health) -> Event:
+        """Return the event of an attempt as a breaker judged it: the same one for all that it judged alike."""
+        known, events = self._judged
+        if known is not breaker:
+            events = {
+                one: Event(name=names.CIRCUIT_CALL.name, attributes={"breaker": _name(breaker.key), "kind": one.value})
+                for one in Health
+            }
+            self._judged = breaker, events
+        return events[health]
 
     def _learn(self, request: Any, response: Any, now: float) -> None:
         for fallback in self.settings.fallbacks:
@@ -150,7 +168,6 @@ class CallDecisions(Decisions):
     __slots__ = (
         "_breaker",
         "_budget",
-        "_deadline",
         "_hedge",
         "_idempotent",
         "_method",
@@ -169,7 +186,6 @@ class CallDecisions(Decisions):
         self._idempotent = idempotent
         self._budget = method.budget()
         self._breaker = method.breaker()
-        self._deadline = Deadline.after(flow.timeout, flow.started)
         self._retry: RetryState | None = None
         self._hedge: HedgeState | None = None
         self._refreshed = False
@@ -187,8 +203,7 @@ class CallDecisions(Decisions):
             StatusError: the circuit is open.
         """
         if self._breaker is not None:
-            watched = not self._method.call.kind.response_streaming
-            permit = self._breaker.acquire(now, timeout=attempt.timeout, watched=watched)
+            permit = self._breaker.acquire(now, timeout=attempt.timeout, watched=self._method.watched)
             if isinstance(permit, Refusal):
                 if self._hedge is not None:
                     self._note(names.HEDGE, attempt=attempt.number, result="circuit_open")
@@ -199,7 +214,9 @@ class CallDecisions(Decisions):
                 if permit.shadowed:
                     self._note_rejection(self._breaker, self._breaker.state, None)
         self.refresh, self._promised = None, False
-        attempt.timeout = self._deadline.attempt_timeout(self._method.settings.attempt_timeout, now)
+        limit = self._method.settings.attempt_timeout
+        if limit is not None and (attempt.timeout is None or attempt.timeout > limit):
+            attempt.timeout = limit
         if self._retry is not None:
             self._retry.sent()
         if self._method.hedge is not None:
@@ -207,8 +224,11 @@ class CallDecisions(Decisions):
 
     def decide(self, attempt: Attempt, now: float) -> float | None:
         """Judge an attempt that has ended, and return the delay before the next one; None: there is none."""
-        verdict = self._verdict(attempt, now)
-        self._record(attempt, verdict.health, now)
+        verdict = OK if attempt.error is None else self._verdict(attempt, now)
+        if attempt.permit is not None and self._breaker is not None:
+            attempt.permit.record(verdict.health, now)
+            if self.flow.plan.audience.hears_events:
+                self.flow.note(self._method.judged(self._breaker, verdict.health))
         if self._hedge is not None:
             return self._settle_hedge(self._hedge, attempt, verdict, now)
         if attempt.error is None:
@@ -229,12 +249,12 @@ class CallDecisions(Decisions):
 
     def release(self, attempt: Attempt, now: float) -> None:  # noqa: ARG002  # the flow's protocol
         """Give back the permit of an attempt whose end tells nothing."""
-        if isinstance(attempt.permit, Permit):
+        if attempt.permit is not None:
             attempt.permit.release()
 
     def healthy(self, attempt: Attempt, now: float) -> None:
         """Credit an attempt's first message: a long stream must not keep a circuit half-open for hours."""
-        if isinstance(attempt.permit, Permit):
+        if attempt.permit is not None:
             attempt.permit.healthy(now)
 
     def finish(self) -> None:
@@ -302,7 +322,7 @@ class CallDecisions(Decisions):
             attempt=attempt.number,
             now=now,
             u=random() if random is not None else 0.5,
-            deadline=self._deadline,
+            deadline=Deadline.after(self.flow.timeout, self.flow.started),
             committed=self.flow.committed,
             blocked_for=self._breaker.blocked_for(now) if self._breaker is not None else 0.0,
         )
@@ -361,11 +381,6 @@ class CallDecisions(Decisions):
 
     def _note_rejection(self, breaker: Breaker, state: BreakerState, retry_after: float | None) -> None:
         self._note(names.CIRCUIT_REJECTED, breaker=_name(breaker.key), state=state.value, retry_after=retry_after)
-
-    def _record(self, attempt: Attempt, health: Health, now: float) -> None:
-        if isinstance(attempt.permit, Permit) and self._breaker is not None:
-            attempt.permit.record(health, now)
-            self._note(names.CIRCUIT_CALL, breaker=_name(self._breaker.key), kind=health.value)
 
     # Telling.
 

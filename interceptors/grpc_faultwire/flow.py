@@ -47,6 +47,7 @@ class Flow:
     __slots__ = (
         "_deadline",
         "_decisions",
+        "_ended",
         "_events",
         "_lock",
         "_open",
@@ -73,6 +74,7 @@ class Flow:
         self.timeout = timeout
         # A timeout that is no number fails here, as in grpc, and before anybody has heard of the call.
         self._deadline = None if timeout is None else self.started + timeout
+        self._ended = self.started
         self.attempts: list[Attempt] = []
         self.committed = False
         self.delivered = False
@@ -87,7 +89,7 @@ class Flow:
         self._refused = False
         self._lock = threading.Lock()
         self._tokens = plan.audience.start(plan.call)
-        self._decisions = plan.policies.begin(self) if plan.policies is not None else None
+        self._decisions = None if plan.policies is None else plan.policies.begin(self)
 
     def send(self) -> Attempt | None:
         """Begin an attempt, which the adapter then puts on the wire.
@@ -99,7 +101,23 @@ class Flow:
         Raises:
             StatusError: a policy refused the first attempt.
         """
-        return self._send(hedge=False)
+        if self.attempts or self.how is not None or self.falling is not None:
+            return self._send(hedge=False)
+        # Nobody else knows of the call yet, so nothing is to be locked.
+        attempt = Attempt(number=1, started=self.started, timeout=self.timeout)
+        if self._decisions is not None:
+            try:
+                self._decisions.admit(attempt, self.started)
+            except StatusError as refusal:
+                self._refuse(refusal)
+                return None
+            if self._events:
+                self._tell(None)
+        self.attempts.append(attempt)
+        self._open.append(attempt)
+        if self.plan.audience.hears_attempts:
+            self.plan.audience.attempt_start(self._tokens, attempt)
+        return attempt
 
     def hedge(self) -> Attempt | None:
         """Begin the attempt that is due beside those in flight; None if there is to be none."""
@@ -120,11 +138,18 @@ class Flow:
                     self.attempts.append(attempt)
                     self._open.append(attempt)
         self._tell(ended)
-        if attempt is not None:
+        if attempt is not None and self.plan.audience.hears_attempts:
             self.plan.audience.attempt_start(self._tokens, attempt)
-        elif ended is not None and self.how == "refused" and self.error is not None:
-            raise self.error
         return attempt
+
+    def _refuse(self, refusal: StatusError) -> None:
+        """End a call whose first attempt was refused, unless a fallback may answer."""
+        with self._lock:
+            self._refused = True
+            ended = self._fail(refusal)
+        self._tell(ended)
+        if ended is not None:
+            raise refusal
 
     def settle(self, attempt: Attempt, error: StatusError | None) -> float | None:
         """End an attempt, unless it has ended; the call ends too, unless there is to be another one.
@@ -140,17 +165,19 @@ class Flow:
         with self._lock:
             if attempt.ended is not None:
                 return None
-            attempt.ended, attempt.error = self.plan.clock(), error
+            attempt.ended = now = self.plan.clock()
+            attempt.error = error
             self._open.remove(attempt)
             if self._decisions is not None:
-                delay = self._decisions.decide(attempt, attempt.ended)
+                delay = self._decisions.decide(attempt, now)
             if error is None:
-                delay, ended = None, self._end(None, "done")
+                delay, ended = None, self._end(None, "done", now)
             elif delay is not None:
                 attempt.delay = delay
             elif not self._open or (self._decisions or _NOTHING_DECIDED).final:
                 ended = self._fail(error)
-        self.plan.audience.attempt_end(self._tokens, attempt)
+        if self.plan.audience.hears_attempts_end:
+            self.plan.audience.attempt_end(self._tokens, attempt)
         self._tell(ended)
         return delay
 
@@ -274,9 +301,7 @@ class Flow:
     # Under the lock.
 
     def _next(self, now: float) -> Attempt:
-        timeout = self.timeout
-        if self.attempts and self._deadline is not None:
-            timeout = max(self._deadline - now, 0.0)
+        timeout = None if self._deadline is None else max(self._deadline - now, 0.0)
         return Attempt(number=len(self.attempts) + 1, started=now, timeout=timeout)
 
     def _waiting(self) -> bool:
@@ -293,20 +318,15 @@ class Flow:
 
     def _admitted(self, attempt: Attempt) -> tuple[Attempt | None, Sequence[Attempt] | None]:
         """Return the attempt if it may be sent, else what its refusal cut short."""
-        if attempt.number > 1 and attempt.timeout == 0 and not self._open:
-            return None, self._fail(self.attempts[-1].error)
-        if self._decisions is not None:
+        if self._open or attempt.timeout != 0:
             try:
-                self._decisions.admit(attempt, attempt.started)
-            except StatusError as refusal:
-                return None, self._refuse(refusal)
-        return attempt, None
-
-    def _refuse(self, refusal: StatusError) -> Sequence[Attempt] | None:
-        if self._open:
-            return None
-        self._refused = not self.attempts
-        return self._fail(refusal if self._refused else self.attempts[-1].error)
+                if self._decisions is not None:
+                    self._decisions.admit(attempt, attempt.started)
+            except StatusError:
+                pass
+            else:
+                return attempt, None
+        return None, None if self._open else self._fail(self.attempts[-1].error)
 
     def _fail(self, error: StatusError | None) -> Sequence[Attempt] | None:
         """End the call with an error, unless a fallback may answer."""
@@ -315,16 +335,10 @@ class Flow:
             return None
         return self._end(error, "refused" if self._refused else "done")
 
-    def _end(self, error: StatusError | None, how: How) -> Sequence[Attempt]:
+    def _end(self, error: StatusError | None, how: How, now: float | None = None) -> Sequence[Attempt]:
         """Set the end once, and return the attempts that it cut short."""
-        now = self.plan.clock()
-        cut, self._open = self._open, []
-        # A hedge that lost did not succeed, though its call did.
-        lost = cancelled("Another attempt was faster.", ()) if cut and error is None else error
-        for attempt in cut:
-            attempt.ended, attempt.error = now, lost
-            if self._decisions is not None:
-                self._decisions.release(attempt, now)
+        self._ended = self.plan.clock() if now is None else now
+        cut: Sequence[Attempt] = self._cut(error) if self._open else ()
         self.error, self.how = error, how
         if self._decisions is not None:
             self._decisions.finish()
@@ -332,6 +346,17 @@ class Flow:
             self._decisions = None
         if error is not None and len(self.attempts) > 1:
             error.attempts = _history(self.attempts, error)
+        return cut
+
+    def _cut(self, error: StatusError | None) -> Sequence[Attempt]:
+        """End the attempts in flight."""
+        cut, self._open = self._open, []
+        # A hedge that lost did not succeed, though its call did.
+        lost = cancelled("Another attempt was faster.", ()) if error is None else error
+        for attempt in cut:
+            attempt.ended, attempt.error = self._ended, lost
+            if self._decisions is not None:
+                self._decisions.release(attempt, self._ended)
         return cut
 
     # After the lock.
@@ -353,7 +378,7 @@ class Flow:
         return Outcome(
             code=OK if self.error is None else self.error.code(),
             error=self.error,
-            seconds=self.plan.clock() - self.started,
+            seconds=self._ended - self.started,
             how=self.how or "done",
             attempts=tuple(self.attempts),
             recovered=self._recovered,

@@ -110,9 +110,9 @@ class Attempt:
     hedge: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
-    """How a call ended.
+    """How a call ended. All observers get the same one: none may change it.
 
     Attributes:
         code: the status; what the caller saw.
@@ -133,9 +133,9 @@ class Outcome:
     recovered: StatusError | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Event:
-    """Something that a policy decided during a call.
+    """Something that a policy decided during a call. All observers get the same one: none may change it.
 
     Attributes:
         name: what happened, such as "retry" or "circuit_open".

@@ -259,7 +259,7 @@ class Channel(grpc.aio.Channel):
         inner = maker(
             path,
             serializing(serializer, telling=method.wants_bytes),
-            deserializing(deserializer),
+            deserializing(deserializer, telling=not kind.response_streaming),
             _registered_method=registered,
         )
         return inner, method

@@ -103,6 +103,8 @@ class InterceptedRunning(Running):
 
     __slots__ = ("_proceeding",)
 
+    _hears_of_responses = False
+
     def __init__(self, flow: Flow, send: Send, method: Method) -> None:
         super().__init__(flow, send, method)
         self._proceeding: set[asyncio.Task[None]] = set()
@@ -137,7 +139,7 @@ class InterceptedRunning(Running):
             return
         try:
             with self.flow.activate():
-                proceeding = self._send(self._following, attempt.timeout, self.outgoing(attempt))
+                proceeding = self._send(self._following, timeout=attempt.timeout, metadata=self.outgoing(attempt))
             call = await proceeding
         except asyncio.CancelledError:
             self.end(cancelled(LOCALLY_CANCELLED, grpc.aio.Metadata()), left)

@@ -15,23 +15,19 @@ MOMENT = 0.02
 
 
 class Listeners:
-    """Part of `Running`; made of nothing until somebody waits, as few ever do.
-
-    Args:
-        loop: the channel's.
+    """Part of `Running`, which sets the attributes; made of nothing until somebody waits, as few ever do.
 
     Attributes:
-        loop: the same.
+        loop: the channel's.
     """
 
     __slots__ = ("_callbacks", "_face", "_handle", "_waiters", "loop")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self._waiters: list[asyncio.Future[None]] | None = None
-        self._callbacks: list[Callable[[Any], None]] | None = None
-        self._face: Callable[[Any], Call] | None = None
-        self._handle: weakref.ref[Call] | None = None
+    loop: asyncio.AbstractEventLoop
+    _waiters: list[asyncio.Future[None]] | None
+    _callbacks: list[Callable[[Any], None]] | None
+    _face: Callable[[Any], Call] | None
+    _handle: weakref.ref[Call] | None
 
     def tell(self) -> None:
         """Wake those who wait, and call back: the call has ended."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from grpc_faultwire.aio.recovering import Backoffs
 from grpc_faultwire.aio.running import Running, Send
@@ -28,9 +28,11 @@ class Method:
 
     Attributes:
         plan: the same, and so are the others.
+        answering: the call whose response is about to be deserialized: it lives till then, though nobody may hold it.
         activates: whether observers are to be activated.
         counts: whether messages are to be counted.
         hedges: whether several attempts may be in flight.
+        injects: whether observers have metadata to send along.
         learns: whether a fallback wants to know good answers.
         replay_bytes: of a request stream that are kept for another attempt.
         streams_requests: whether the caller sends a stream.
@@ -40,9 +42,11 @@ class Method:
 
     __slots__ = (
         "activates",
+        "answering",
         "backoffs",
         "counts",
         "hedges",
+        "injects",
         "learns",
         "loop",
         "plan",
@@ -56,8 +60,10 @@ class Method:
         self.plan = plan
         self.loop = loop
         self.backoffs = backoffs
+        self.answering: Running | None = None
         self.activates = plan.audience.activates
         self.counts = plan.audience.counts_messages
+        self.injects = plan.audience.injects
         self.streams_requests = plan.call.kind.request_streaming
         self.streams_responses = plan.call.kind.response_streaming
         unary = plan.call.kind is Kind.UNARY
@@ -72,16 +78,6 @@ class Method:
     def wants_bytes(self) -> bool:
         """Whether the requests of a stream are counted, or kept for another attempt."""
         return self.streams_requests and (self.counts or self.plan.policies is not None)
-
-    def begin(self, send: Send, request: Any, timeout: float | None, metadata: Any) -> Running:
-        """Begin a call: its first attempt is on the wire, unless a policy refused it.
-
-        Raises:
-            Exception: what grpc raises at once, such as UsageError on a closed channel.
-        """
-        running = self.prepare(Running, send, timeout)
-        running.start(request, metadata)
-        return running
 
     def prepare(self, running: type[R], send: Send, timeout: float | None) -> R:
         """Begin a call, of which nothing is on the wire yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -37,14 +38,11 @@ class MultiCallable:
         self._method = method
 
     def _begin(self, request: Any, timeout: float | None, metadata: Any, options: dict[str, Any]) -> Running:
-        inner = self._inner
         if options["wait_for_ready"] is None:
             options["wait_for_ready"] = self._method.wait_for_ready
-
-        def send(request: Any, timeout: float | None, metadata: Any) -> Any:
-            return inner(request, timeout=timeout, metadata=metadata, **options)
-
-        return self._method.begin(send, request, timeout, metadata)
+        running = self._method.prepare(Running, partial(self._inner, **options), timeout)
+        running.start(request, metadata)
+        return running
 
 
 class UnaryUnaryMultiCallable(MultiCallable, _UnaryUnary):

@@ -21,6 +21,15 @@ HALF_CLOSED = 'RPC is half closed after calling "done_writing".'
 
 _FROM_CORE = "Internal error from Core"
 
+try:
+    # Private, and nothing else tells that a call deserializes its response right after its status.
+    from grpc.aio._call import StreamUnaryCall as _StreamUnaryCall
+    from grpc.aio._call import UnaryUnaryCall as _UnaryUnaryCall
+except ImportError:  # pragma: no cover  # a grpcio that has no such calls
+    _OWN: tuple[type, ...] = ()
+else:
+    _OWN = (_UnaryUnaryCall, _StreamUnaryCall)
+
 
 async def failure(call: Any) -> StatusError | None:
     """Return what a call that is done has failed with; None: OK."""
@@ -42,6 +51,11 @@ async def failure(call: Any) -> StatusError | None:
     elif is_doubtful(error):
         error._category = Category.TRANSPORT
     return error
+
+
+def is_own(call: Any) -> bool:
+    """Whether this is a call object of grpc.aio itself, with one response, and of no interceptor."""
+    return type(call) in _OWN
 
 
 def is_local(error: StatusError) -> bool:

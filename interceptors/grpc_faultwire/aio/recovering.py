@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
 from abc import abstractmethod
@@ -15,7 +14,6 @@ from grpc_faultwire.aio.waiting import Waiting
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.faults import warn_once
-from grpc_faultwire.flow import Flow
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -24,24 +22,16 @@ Backoffs = set[Any]
 
 
 class Recovering(Waiting):
-    """Part of `Running`. Made in the context of the caller, which all that follows runs in.
-
-    Args:
-        flow: what is decided.
-        loop: the channel's.
-        backoffs: the channel's.
-    """
+    """Part of `Running`, which sets the attributes."""
 
     __slots__ = ("_backoffs", "_context", "_following", "_last", "_request", "_timer")
 
-    def __init__(self, flow: Flow, loop: asyncio.AbstractEventLoop, backoffs: Backoffs) -> None:
-        super().__init__(flow, loop)
-        self._backoffs = backoffs
-        self._context = contextvars.copy_context()
-        self._request: Any = None
-        self._following: Any = None
-        self._last: Any = UNANSWERED
-        self._timer: Any = None
+    _backoffs: Backoffs
+    _context: contextvars.Context
+    _request: Any
+    _following: Any
+    _last: Any
+    _timer: Any
 
     @abstractmethod
     def again(self) -> None:

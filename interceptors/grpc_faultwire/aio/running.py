@@ -11,7 +11,7 @@ import contextvars
 import logging
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc
 import grpc.aio
@@ -19,7 +19,7 @@ import grpc.aio
 from grpc_faultwire.aio.answer import Answer
 from grpc_faultwire.aio.hedging import Hedges
 from grpc_faultwire.aio.listeners import MOMENT
-from grpc_faultwire.aio.native import COLLECTED, LOCALLY_CANCELLED, failure, is_doubtful, is_local
+from grpc_faultwire.aio.native import COLLECTED, LOCALLY_CANCELLED, failure, is_doubtful, is_local, is_own
 from grpc_faultwire.aio.recovering import Recovering
 from grpc_faultwire.aio.requests import Requests
 from grpc_faultwire.aio.serializers import OWNER
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-Send = Callable[[Any, float | None, Any], Any]
-"""Puts an attempt on the wire: called with the request or requests, a timeout and metadata, it returns grpc's call."""
+Send = Callable[..., Any]
+"""Puts an attempt on the wire: called with the request or requests, ``timeout`` and ``metadata``, it returns grpc's
+call."""
 
 
 class Running(Recovering):
@@ -55,6 +56,7 @@ class Running(Recovering):
     __slots__ = (
         "__weakref__",
         "_attempt",
+        "_deserialized",
         "_hedges",
         "_metadata",
         "_method",
@@ -63,15 +65,28 @@ class Running(Recovering):
         "requests",
     )
 
+    requests: Requests | None
+    _hears_of_responses: ClassVar[bool] = True
+    """Whether the deserializer is ours, and tells `deserialized`."""
+
     def __init__(self, flow: Flow, send: Send, method: Method) -> None:
-        super().__init__(flow, method.loop, method.backoffs)
-        self.requests: Requests | None = None
-        self._send: Send | None = send
+        # What `Running` is made of has no constructors of its own: this one runs for every call.
+        self.flow = flow
+        self.loop = method.loop
+        self.call = self.error = self.requests = None
+        self.ended = False
         self._method = method
+        self._send: Send | None = send
         self._attempt: Attempt | None = None
         self._hedges: Hedges | None = None
         self._metadata: Any = None
+        self._deserialized = False
         self._reference: weakref.ref[Running] = weakref.ref(self)
+        self._backoffs = method.backoffs
+        self._context = contextvars.copy_context()
+        self._request = self._following = self._timer = None
+        self._last = UNANSWERED
+        self._waiters = self._callbacks = self._face = self._handle = None
 
     # Attempts.
 
@@ -88,16 +103,19 @@ class Running(Recovering):
         attempt = self.first(request, metadata)
         if attempt is None:
             return
+        owner = self.own()
         try:
-            self._context.run(self._put, attempt)
+            self._put(attempt)
         except BaseException as raised:
             self.end(failed(raised, grpc.aio.Metadata()), "failed")
             raise
+        finally:
+            OWNER.reset(owner)
 
     def first(self, request: Any, metadata: Any) -> Attempt | None:
         """Begin the first attempt; None if a policy refused it, and the call has ended."""
         self._metadata = metadata
-        if self.flow.retriable and self._method.streams_requests:
+        if self._method.streams_requests and self.flow.retriable:
             self.requests = Requests(self, request, self._context, self._method.replay_bytes)
         else:
             self._request = self._following = request
@@ -112,6 +130,8 @@ class Running(Recovering):
 
     def outgoing(self, attempt: Attempt) -> Any:
         """Return the metadata to send with an attempt."""
+        if attempt.number == 1 and not self._method.injects:
+            return self._metadata
         pairs, given = self.flow.injected(attempt), self._metadata
         if self.flow.credentials:
             pairs += self.flow.credentials
@@ -128,16 +148,18 @@ class Running(Recovering):
         if self.ended:
             call.cancel()
             return
-        if self._method.hedges and self.flow.retriable:
+        retriable = self.flow.retriable
+        if retriable and self._method.hedges:
             self._hedged().add(attempt, call)
             return
         self._attempt, self.call = attempt, call
-        if not self.flow.retriable:
+        if not retriable:
             self._forget()
         call.add_done_callback(self._on_done)
         if self.requests is not None:
             self.requests.restart()
-        self.wake()
+        if self._waiters:
+            self.wake()
 
     def lost(self, attempt: Attempt, error: StatusError) -> None:
         """Go on after an attempt that failed before it had a call object."""
@@ -160,6 +182,7 @@ class Running(Recovering):
     def resend(self, attempt: Attempt) -> None:
         """Send another attempt."""
         try:
+            self.own()
             self._put(attempt)
         except Exception as raised:  # noqa: BLE001  # there is no caller here to raise it to
             self.end(failed(raised, grpc.aio.Metadata()), "failed")
@@ -167,13 +190,12 @@ class Running(Recovering):
     def _put(self, attempt: Attempt) -> None:
         if self._send is None:
             return
-        self.own()
         metadata = self.outgoing(attempt)
         if self._method.activates:
             with self.flow.activate():
-                call = self._send(self._following, attempt.timeout, metadata)
+                call = self._send(self._following, timeout=attempt.timeout, metadata=metadata)
         else:
-            call = self._send(self._following, attempt.timeout, metadata)
+            call = self._send(self._following, timeout=attempt.timeout, metadata=metadata)
         self.adopt(attempt, call)
 
     def close(self) -> None:
@@ -239,18 +261,30 @@ class Running(Recovering):
 
     def _succeed(self) -> None:
         self.ended = True
-        self.unschedule()
-        teaching = self._teach(self.call, self._request) if self._method.learns else None
-        if self._method.streams_responses:
+        if self._timer is not None:
+            self.unschedule()
+        method, call = self._method, self.call
+        teaching = self._teach(call, self._request) if method.learns else None
+        if teaching is None and (method.streams_responses or self._deserialized):
             self._settle()
+        elif teaching is None and self._hears_of_responses and is_own(call):
+            # Its response is deserialized next, in this very step of the loop: see `deserialized`.
+            method.answering = self
         elif teaching is None:
-            # The response is deserialized next, in this very step of the loop.
+            # Perhaps it will be, perhaps not; if so, then in this step too.
             self.loop.call_soon(self._settle)
         self._forget()
         if teaching is not None:
             self._timer = self.loop.create_task(teaching)
         if self._waiters or self._callbacks:
             self.tell()
+
+    def deserialized(self) -> None:
+        """Learn that the one response could be deserialized: grpc.aio does so right after a status of OK."""
+        self._deserialized = True
+        self._method.answering = None
+        if self.ended and not self._method.learns:
+            self._settle()
 
     async def _teach(self, call: Any, request: Any) -> None:
         try:
@@ -282,6 +316,7 @@ class Running(Recovering):
         nothing = grpc.aio.Metadata()
         error = decode(grpc.StatusCode.INTERNAL, message, initial_metadata=nothing, trailing_metadata=nothing)
         error.__cause__ = exception
+        self._method.answering = None
         if not self.end(error, "failed") and self.error is None:
             # The response of a call whose status was OK.
             self.flow.close(error, "failed")
@@ -352,6 +387,7 @@ class Running(Recovering):
             self._hedges.cut()
 
     def _forget(self) -> None:
-        self._cut()
+        if self._hedges is not None:
+            self._hedges.cut()
         self._last = UNANSWERED
         self._send = self._request = self._following = self._metadata = self._timer = self._hedges = None

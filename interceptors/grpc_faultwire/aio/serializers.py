@@ -23,6 +23,9 @@ class Owner(Protocol):
     def sent(self, data: Any, *, again: bool) -> None:
         """Take note of a request's bytes, which may be sent again."""
 
+    def deserialized(self) -> None:
+        """Learn that the one response could be deserialized."""
+
 
 OWNER: ContextVar[weakref.ref[Any] | None] = ContextVar("grpc_faultwire.aio.owner", default=None)
 """Whose messages are serialized here. Tasks that outlive a call inherit it, so it does not keep the call."""
@@ -59,9 +62,25 @@ def serializing(serializer: Serializer | None, *, telling: bool) -> Serializer |
     return serialize
 
 
-def deserializing(deserializer: Serializer | None) -> Serializer | None:
-    """Wrap a response deserializer; None stays None."""
-    return None if deserializer is None else _guarding(deserializer, "Exception deserializing response!")
+def deserializing(deserializer: Serializer | None, *, telling: bool) -> Serializer | None:
+    """Wrap a response deserializer.
+
+    Args:
+        deserializer: the caller's; None passes bytes on.
+        telling: whether the call is told that its response could be deserialized.
+    """
+    guarded = None if deserializer is None else _guarding(deserializer, "Exception deserializing response!")
+    if not telling:
+        return guarded
+
+    def deserialize(data: Any) -> Any:
+        message = data if guarded is None else guarded(data)
+        owner = _owner()
+        if owner is not None:
+            owner.deserialized()
+        return message
+
+    return deserialize
 
 
 def _guarding(transform: Serializer, sentence: str) -> Serializer:
@@ -69,16 +88,12 @@ def _guarding(transform: Serializer, sentence: str) -> Serializer:
         try:
             return transform(message)
         except Exception as fault:
-            _report(fault, sentence)
+            owner = _owner()
+            if owner is not None:
+                owner.fault(fault, sentence)
             raise
 
     return guarded
-
-
-def _report(fault: Exception, sentence: str) -> None:
-    owner = _owner()
-    if owner is not None:
-        owner.fault(fault, sentence)
 
 
 def _owner() -> Owner | None:

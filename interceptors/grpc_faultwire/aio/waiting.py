@@ -18,14 +18,10 @@ from grpc_faultwire.status import from_rpc_error
 
 
 class Waiting(Listeners):
-    """Part of `Running`.
-
-    Args:
-        flow: what is decided.
-        loop: the channel's.
+    """Part of `Running`, which sets the attributes.
 
     Attributes:
-        flow: the same.
+        flow: what is decided.
         call: grpc's call object of the attempt in flight; None between attempts, while hedges are out, and if there
             was none.
         ended: whether the call has ended for its caller.
@@ -34,12 +30,10 @@ class Waiting(Listeners):
 
     __slots__ = ("call", "ended", "error", "flow")
 
-    def __init__(self, flow: Flow, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self.flow = flow
-        self.call: Any = None
-        self.ended = False
-        self.error: StatusError | None = None
+    flow: Flow
+    call: Any
+    ended: bool
+    error: StatusError | None
 
     @abstractmethod
     def cancel(self) -> bool:

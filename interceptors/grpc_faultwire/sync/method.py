@@ -26,7 +26,6 @@ Send = Callable[..., Any]
 """grpc's own multi-callable, or its ``with_call`` or ``future``."""
 Options = dict[str, Any]
 """Keyword arguments of a multi-callable."""
-Activation = AbstractContextManager[Any]
 
 
 class Method:
@@ -42,12 +41,24 @@ class Method:
         replays: the same.
     """
 
-    __slots__ = ("_backoffs", "_counts", "_defaults", "_plan", "_streams_requests", "hedges", "replays")
+    __slots__ = (
+        "_activates",
+        "_backoffs",
+        "_counts",
+        "_defaults",
+        "_injects",
+        "_plan",
+        "_streams_requests",
+        "hedges",
+        "replays",
+    )
 
     def __init__(self, plan: Plan, backoffs: Backoffs, *, replays: bool) -> None:
         self._plan = plan
         self._backoffs = backoffs
+        self._activates = plan.audience.activates
         self._counts = plan.audience.counts_messages
+        self._injects = plan.audience.injects
         self._streams_requests = plan.call.kind.request_streaming
         self._defaults: Options = {} if plan.wait_for_ready is None else {"wait_for_ready": plan.wait_for_ready}
         self.hedges = plan.hedges
@@ -119,7 +130,7 @@ class Method:
             while (attempt := _next(flow)) is not None:
                 sent = request if requests is None else requests.of(attempt)
                 given = self._given(flow, attempt, metadata, options)
-                response, raised = _attempted(flow.activate(), send, sent, given)
+                response, raised = _attempted(flow.activate() if self._activates else None, send, sent, given)
                 if raised is None:
                     if self._counts:
                         flow.message("received")
@@ -161,16 +172,17 @@ class Method:
         return running
 
     def _given(self, flow: Flow, attempt: Attempt, metadata: Any, options: Options) -> Options:
-        added = flow.injected(attempt)
-        if flow.credentials:
-            replaced = {key for key, _ in flow.credentials}
-            metadata = [pair for pair in metadata or () if pair[0] not in replaced]
-            added = [*flow.credentials, *added]
-        merged = (*(metadata or ()), *added) if added else metadata
-        return {"timeout": attempt.timeout, "metadata": merged, **self._defaults, **options}
+        if self._injects or attempt.number > 1:
+            added = flow.injected(attempt)
+            if flow.credentials:
+                replaced = {key for key, _ in flow.credentials}
+                metadata = [pair for pair in metadata or () if pair[0] not in replaced]
+                added = [*flow.credentials, *added]
+            metadata = (*(metadata or ()), *added) if added else metadata
+        return {"timeout": attempt.timeout, "metadata": metadata, **self._defaults, **options}
 
     def _prepared(self, flow: Flow, request: Any, metadata: Any) -> tuple[Requests | Counted | None, Any]:
-        if flow.retriable and metadata:
+        if metadata and flow.retriable:
             metadata = tuple(metadata)
         if not self._streams_requests:
             if self._counts:
@@ -185,7 +197,7 @@ class Method:
 
 
 def _next(flow: Flow) -> Attempt | None:
-    if not refreshed(flow):
+    if flow.attempts and not refreshed(flow):
         return None
     try:
         return flow.send()
@@ -194,9 +206,14 @@ def _next(flow: Flow) -> Attempt | None:
         return None
 
 
-def _attempted(activation: Activation, send: Send, request: Any, options: Options) -> tuple[Any, grpc.RpcError | None]:
+def _attempted(
+    activation: AbstractContextManager[Any] | None, send: Send, request: Any, given: Options
+) -> tuple[Any, grpc.RpcError | None]:
+    # What is raised leads back to this frame, which must not know the flow: the flow knows what was raised.
     try:
+        if activation is None:
+            return send(request, **given), None
         with activation:
-            return send(request, **options), None
+            return send(request, **given), None
     except grpc.RpcError as raised:
         return None, raised
