@@ -43,7 +43,7 @@ In prometheus_client's multiprocess mode gauges are added up (in flight), or the
 
 Breakers change outside calls too, so their listener tells of it: `PolicyState.listen(observer.on_transition)`.
 """
-OPENTELEMETRY = """
+OPENTELEMETRY = f"""
 `OpenTelemetryObserver` makes or completes one span for each call.
 
 | `tracing` | where another instrumentation records this call | where none does |
@@ -61,7 +61,10 @@ its deadline, and that is what is recorded; `cancel()` ends it.
 
 A server's span is an error for UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS, a
 client's for every code but OK. The event `exception` is added once, for exceptions behind errors of severity ERROR and
-above, with type and stack; their text is in the server's log under the same error id.
+above, with type and stack; their text is in the server's log under the same error id. With
+`OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN=logs` it is a log record of OpenTelemetry instead, named
+`{names.EXCEPTION_LOGS["server"]}`, of severity ERROR and with the span's ids; with `logs/dup` it is both. That needs
+opentelemetry-api 1.38 or newer.
 
 `OTEL_SEMCONV_STABILITY_OPT_IN` chooses the names: without it the old ones, as that instrumentation has them; `rpc`
 gives the new ones, `rpc/dup` both.

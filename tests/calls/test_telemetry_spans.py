@@ -9,6 +9,8 @@ from typing import Any
 import grpc
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
@@ -77,6 +79,53 @@ def test_exception_once_and_redacted(world: World, arrangement: str) -> None:
     assert "leaking" in ours[0].attributes["exception.stacktrace"]
     assert "exception.message" not in ours[0].attributes
     assert "hunter2" not in span.to_json()
+
+
+@pytest.mark.parametrize("arrangement", ["alone", "inside"])
+@pytest.mark.parametrize(("asked", "in_span", "in_log"), [("", 1, 0), ("logs", 0, 1), ("logs/dup", 1, 1)])
+def test_exceptions_as_logs(
+    world: World, arrangement: str, asked: str, in_span: int, in_log: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On request the exception is a log record, instead or as well, with the span's ids, and as redacted."""
+    exporter = InMemoryLogRecordExporter()
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    with environment(monkeypatch, OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN=asked):
+        telemetry = Telemetry(logger_provider=provider)
+    with ignore(grpc.StatusCode.INTERNAL):
+        call(server_stub(world, telemetry, {"leak": leaking}, arrangement), "UnaryUnary", "leak")
+    [span] = telemetry.spans.wait(1)
+    world.recorder.wait()
+    records = [record.log_record for record in exporter.get_finished_logs()]
+    assert len(records) == in_log
+    assert sum(event.attributes.get("exception.type") == "ValueError" for event in span.events) == in_span
+    for record in records:
+        assert (record.event_name, record.severity_number.name) == ("rpc.server.call.exception", "ERROR")
+        assert (record.trace_id, record.span_id) == (span.context.trace_id, span.context.span_id)
+        assert set(record.attributes) == {"exception.type", "exception.stacktrace"}
+        assert "leaking" in record.attributes["exception.stacktrace"]
+        assert "hunter2" not in record.to_json() if hasattr(record, "to_json") else "hunter2" not in repr(record)
+
+
+def test_exceptions_as_logs_without_a_span(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log record does not need a span, and mistakes of callers are none."""
+    exporter = InMemoryLogRecordExporter()
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    with environment(monkeypatch, OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN="logs"):
+        telemetry = Telemetry(tracing="off", logger_provider=provider)
+
+    def missing(_context: Any) -> None:
+        raise NotFound("x")
+
+    stub = server_stub(world, telemetry, {"leak": leaking, "missing": missing})
+    for name in ("leak", "missing"):
+        with ignore():
+            call(stub, "UnaryUnary", name)
+    world.recorder.wait(2)
+    [record] = exporter.get_finished_logs()
+    assert record.log_record.attributes["exception.type"] == "ValueError"
+    assert not telemetry.spans.ended
 
 
 def test_exception_messages_on_request() -> None:

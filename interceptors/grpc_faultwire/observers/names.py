@@ -306,6 +306,8 @@ ERROR_TYPE = "error.type"
 SERVER_ADDRESS = "server.address"
 SERVER_PORT = "server.port"
 EXCEPTION = "exception"
+EXCEPTION_LOGS = {"server": "rpc.server.call.exception", "client": "rpc.client.call.exception"}
+"""Names of the log records of exceptions, by side, with OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN."""
 EXCEPTION_TYPE = "exception.type"
 EXCEPTION_MESSAGE = "exception.message"
 EXCEPTION_STACKTRACE = "exception.stacktrace"
@@ -346,11 +348,13 @@ SPAN_ATTRIBUTES = (
     Field(RECOVERED_FROM, "string", "code of the error in whose place an answer was given"),
     Field(METADATA + "<key>", "string", "metadata of the error, for the keys that the observer was given"),
     Field(PREVIOUS_ATTEMPTS, "int", "on spans of attempts (gRFC A72): how many went before"),
-    Field(EXCEPTION_TYPE, "string", 'on the event "exception": class of the exception behind the error'),
+    Field(
+        EXCEPTION_TYPE, "string", 'on the event "exception" or its log record: class of the exception behind the error'
+    ),
     Field(EXCEPTION_STACKTRACE, "string", "the same: file, line and function of each frame"),
     Field(EXCEPTION_MESSAGE, "string", "the same: its text, redacted; only with exception_messages=True"),
 )
-"""All attributes of spans and of the event "exception"."""
+"""All attributes of spans, of the event "exception" and of its log record."""
 
 _DURATION = (RPC_SYSTEM_NAME, RPC_METHOD, RPC_STATUS_CODE, ERROR_TYPE, CATEGORY)
 SERVER_CALL_DURATION = Metric("rpc.server.call.duration", "histogram", "How long RPCs took, in seconds.", _DURATION)

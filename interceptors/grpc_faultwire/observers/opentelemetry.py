@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
+from opentelemetry._logs import LoggerProvider
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TracerProvider
 
+from grpc_faultwire.category import Severity
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
 from grpc_faultwire.observers.circuits import transition_event
+from grpc_faultwire.observers.exceptions import Exceptions
+from grpc_faultwire.observers.fingerprint import fingerprint
 from grpc_faultwire.observers.meters import Meters
 from grpc_faultwire.observers.semconv import STATUS_CODE, Attributes, Conventions
 from grpc_faultwire.observers.span_end import SpanEnd
@@ -54,12 +58,14 @@ class OpenTelemetryObserver:
     Args:
         tracer_provider: makes the spans. None: OpenTelemetry's global one.
         meter_provider: makes the metrics. None: no metrics.
+        logger_provider: makes the log records of exceptions, if OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN asks for them.
+            None: OpenTelemetry's global one.
         tracing: see `Tracing`.
         attempt_spans: whether attempts are spans of their own (gRFC A72: children of kind CLIENT, linked to the one
             before; the call's own span is INTERNAL then). Default: they are events of the call's span, if there are
             several.
         metadata_keys: keys of an error's metadata that become attributes.
-        exception_messages: whether the event "exception" has the exception's redacted text. Default: its type and
+        exception_messages: whether records of exceptions have the exception's redacted text. Default: its type and
             stack only; the text is in the server's log under the same error id.
         redactor: decides what of a text may be recorded. Default: the default redactor.
         max_methods: methods on each side that metrics tell apart; others are "_OTHER". 500.
@@ -72,6 +78,7 @@ class OpenTelemetryObserver:
         self,
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
+        logger_provider: LoggerProvider | None = None,
         *,
         tracing: Tracing = "auto",
         attempt_spans: bool = False,
@@ -86,9 +93,9 @@ class OpenTelemetryObserver:
         self._conventions = Conventions.chosen()
         self._tracing = tracing
         self._attempt_spans = attempt_spans
-        self._end = SpanEnd(
-            self._conventions, redactor or Redactor(), frozenset(metadata_keys), exception_messages=exception_messages
-        )
+        self._end = SpanEnd(self._conventions, redactor or Redactor(), frozenset(metadata_keys))
+        text = self._end.text if exception_messages else None
+        self._exceptions = Exceptions(logger_provider, scope=SCOPE, version=VERSION, text=text)
         self._meters = (
             Meters(meter_provider, scope=SCOPE, version=VERSION, max_methods=max_methods) if meter_provider else None
         )
@@ -220,11 +227,14 @@ class OpenTelemetryObserver:
         method, span = call.method, call.span
         if self._meters is not None:
             self._meters.end(method.call, method.attributes, outcome)
-        if span is None:
-            return
-        if span.is_recording():
-            self._end.of_call(span, method.call.side, outcome, own=call.own)
-        if call.own or _is_orphan(method.call, outcome):
+        error, side = outcome.error, method.call.side
+        recording = span is not None and span.is_recording()
+        mark = fingerprint(error, outcome.exception) if error is not None and (recording or outcome.exception) else ""
+        if span is not None and recording:
+            self._end.of_call(span, side, outcome, own=call.own, fingerprint=mark)
+        if error is not None and outcome.exception is not None and error.severity >= Severity.ERROR:
+            self._exceptions.record(span, side, outcome.exception, mark)
+        if span is not None and (call.own or _is_orphan(method.call, outcome)):
             span.end()
 
     def _remember(self, call: CallInfo) -> _Method:

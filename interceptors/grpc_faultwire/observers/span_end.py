@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from opentelemetry.trace import Span, Status, StatusCode
 
-from grpc_faultwire import stack
-from grpc_faultwire.category import RetryScope, Severity
+from grpc_faultwire.category import RetryScope
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
-from grpc_faultwire.observers.fingerprint import fingerprint
+from grpc_faultwire.observers.exceptions import name
 from grpc_faultwire.observers.semconv import Attributes, Conventions, is_error
 from grpc_faultwire.records import Outcome, Side
 from grpc_faultwire.redaction import Redactor, escaped
 
 MAX_TEXT = 1024
 """Characters that a status description, a reason or a value of metadata may have."""
-MAX_STACK = 8192
-"""Characters that a stack may have."""
 MAX_TEXTS = 256
 """How many redacted texts are kept."""
-MAX_STACKS = 256
-"""How many formatted stacks are kept by fingerprint."""
 
 
 class SpanEnd:
@@ -30,7 +25,6 @@ class SpanEnd:
         conventions: which names are used.
         redactor: decides what of a text may be recorded.
         metadata_keys: keys of errors' metadata that become attributes.
-        exception_messages: whether the event "exception" has the exception's text.
     """
 
     def __init__(
@@ -38,25 +32,30 @@ class SpanEnd:
         conventions: Conventions,
         redactor: Redactor,
         metadata_keys: frozenset[str],
-        *,
-        exception_messages: bool,
     ) -> None:
         self._conventions = conventions
         self._both = Conventions(old=True, new=True)
         self._redactor = redactor
         self._metadata_keys = metadata_keys
-        self._exception_messages = exception_messages
-        self._stacks: dict[str, str] = {}
         self._texts: dict[str, str] = {}
 
-    def of_call(self, span: Span, side: Side, outcome: Outcome, *, own: bool) -> None:
-        """Say how a call ended: it has said OK from the start. Another's span may have a wrong code under any name."""
+    def of_call(self, span: Span, side: Side, outcome: Outcome, *, own: bool, fingerprint: str) -> None:
+        """Say how a call ended: it has said OK from the start. Another's span may have a wrong code under any name.
+
+        Args:
+            span: the call's.
+            side: which end this is.
+            outcome: how it ended.
+            own: whether the span was made here.
+            fingerprint: of the error, if there is one.
+        """
         error, attributes = outcome.error, Attributes()
         if len(outcome.attempts) > 1:
             attributes[names.ATTEMPTS] = len(outcome.attempts)
         if outcome.recovered is not None:
             attributes[names.RECOVERED_FROM] = outcome.recovered.code().name
         if error is not None:
+            attributes[names.FINGERPRINT] = fingerprint
             self._describe(span, side, outcome, error, attributes, own=own)
         if attributes:
             span.set_attributes(attributes)
@@ -66,20 +65,17 @@ class SpanEnd:
         attributes = self._conventions.of_code(error.code()) | self._meaning(error)
         attributes[names.ERROR_TYPE] = error.code().name
         span.set_attributes(attributes)
-        span.set_status(Status(StatusCode.ERROR, self._text(error.message)))
+        span.set_status(Status(StatusCode.ERROR, self.text(error.message)))
 
     def _describe(
         self, span: Span, side: Side, outcome: Outcome, error: StatusError, attributes: Attributes, *, own: bool
     ) -> None:
-        code, exception = outcome.code, outcome.exception
+        code = outcome.code
         attributes |= (self._conventions if own else self._both).of_code(code)
         attributes |= self._meaning(error)
-        found = attributes[names.FINGERPRINT] = fingerprint(error, exception)
         if is_error(side, code):
             attributes[names.ERROR_TYPE] = _error_type(outcome, error)
-            span.set_status(Status(StatusCode.ERROR, self._text(error.message)))
-        if exception is not None and error.severity >= Severity.ERROR:
-            self._add_exception(span, exception, found)
+            span.set_status(Status(StatusCode.ERROR, self.text(error.message)))
 
     def _meaning(self, error: StatusError) -> Attributes:
         category = error.category
@@ -98,26 +94,8 @@ class SpanEnd:
             attributes[names.METADATA + key] = value[:MAX_TEXT]
         return attributes
 
-    def _add_exception(self, span: Span, exception: BaseException, found: str) -> None:
-        attributes: Attributes = {
-            names.EXCEPTION_TYPE: _name(exception),
-            names.EXCEPTION_STACKTRACE: self._stack(exception, found),
-        }
-        if self._exception_messages:
-            attributes[names.EXCEPTION_MESSAGE] = self._text(stack.describe(exception))
-        span.add_event(names.EXCEPTION, attributes)
-
-    def _stack(self, exception: BaseException, found: str) -> str:
-        text = self._stacks.get(found)
-        if text is None:
-            parts = [[_name(one), *(f"  {frame}" for frame in stack.frames(one))] for one in stack.chain(exception)]
-            text = "\ncaused by ".join("\n".join(part) for part in parts)[:MAX_STACK]
-            if len(self._stacks) >= MAX_STACKS:
-                self._stacks.clear()
-            self._stacks[found] = text
-        return text
-
-    def _text(self, text: str) -> str:
+    def text(self, text: str) -> str:
+        """Return what of a text may be recorded."""
         # Most messages are constants, and the detectors cost more than all else here.
         known = self._texts.get(text)
         if known is None:
@@ -128,15 +106,9 @@ class SpanEnd:
         return known
 
 
-def _name(exception: BaseException) -> str:
-    module = type(exception).__module__
-    name = type(exception).__qualname__
-    return name if module == "builtins" else f"{module}.{name}"
-
-
 def _error_type(outcome: Outcome, error: StatusError) -> str:
     if outcome.how == "refused":
         return error.reason[:MAX_TEXT]
     if outcome.how == "failed" and error.__cause__ is not None:
-        return _name(error.__cause__)
+        return name(error.__cause__)
     return str(outcome.code.name)

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
+from grpc_faultwire.observers.exceptions import Signals
 from grpc_faultwire.observers.semconv import STATUS_CODE, Conventions, is_error
 from grpc_faultwire.records import CallInfo, Kind, Side
 
@@ -29,6 +30,24 @@ def test_opt_in(value: str, expected: dict[str, Any]) -> None:
     """Old names without the opt-in, new ones with it, both with dup; the code's name is always there."""
     conventions = Conventions.chosen({"OTEL_SEMCONV_STABILITY_OPT_IN": value})
     assert conventions.of_call(CALL) == expected | {STATUS_CODE: "OK"}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("", Signals(spans=True, logs=False)),
+        ("logs", Signals(spans=False, logs=True)),
+        ("other, logs/dup", Signals(spans=True, logs=True)),
+        ("logs,logs/dup", Signals(spans=True, logs=True)),
+    ],
+)
+def test_signals_of_exceptions(value: str, expected: Signals, caplog: pytest.LogCaptureFixture) -> None:
+    """Events of spans by default, log records instead or as well on request; where they cannot be written, a line."""
+    environ = {"OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN": value}
+    assert Signals.chosen(environ) == expected
+    assert not caplog.records
+    assert Signals.chosen(environ, capable=False) == Signals(spans=True, logs=False)
+    assert len(caplog.records) == bool(value)
 
 
 def test_unknown_methods() -> None:
