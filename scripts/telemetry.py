@@ -37,11 +37,23 @@ reasons that no catalogue declares, types of exceptions beyond the first 64, bre
 Always true: started = handled + in flight; the errors' sum = handled - OK; attempts = calls that were sent + retries +
 hedges. A refused call is handled, and is no attempt.
 
-In prometheus_client's multiprocess mode gauges are added up (in flight), or the greatest (circuit state) or least
-(tokens) of the living processes is taken; there are no exemplars. Give each worker the call
-`prometheus_client.multiprocess.mark_process_dead(pid)` when it has ended, as that library's manual says.
-
 Breakers change outside calls too, so their listener tells of it: `PolicyState.listen(observer.on_transition)`.
+
+### Several processes
+
+Python serves from one core; several processes that listen on one port (`grpc.so_reuseport`, on Linux) serve from more.
+`python -m examples.reuseport_server` is such a server, and its metrics add up. In short:
+
+1. The parent sets `PROMETHEUS_MULTIPROC_DIR` to an empty folder before anybody imports `prometheus_client`, and keeps
+   the port: it binds it with `SO_REUSEPORT` and does not listen.
+2. It spawns the workers; forked, a process that has run gRPC or threads is not safe. Each makes its own server, with
+   `options=[("grpc.so_reuseport", 1)]`, and its own `PrometheusObserver()`.
+3. The parent shows the sum: a `MultiProcessCollector` in a registry of its own, and `start_http_server`.
+4. When a worker has ended it calls `mark_process_dead(pid)`: the worker's counts stay, its gauges go.
+
+Counters and histograms are added up, and so are calls in flight. Of a circuit's state the greatest of the living
+processes is taken (open in one shows as open), of a budget's tokens the least: breakers and budgets belong to a process.
+There are no exemplars, as prometheus_client has none in this mode.
 """
 OPENTELEMETRY = f"""
 `OpenTelemetryObserver` makes or completes one span for each call.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,8 +45,8 @@ class PrometheusObserver:
         max_reasons: declared reasons that get labels of their own. 500.
         max_exception_types: types of exceptions that do. 64.
         max_breakers: breakers, and targets, that do. 100.
-        exemplars: whether errors and slow calls carry the ids of a sampled span. Only OpenMetrics shows them, and
-            prometheus_client's multiprocess mode does not.
+        exemplars: whether errors and slow calls carry the ids of a sampled span: those counted by category all, other
+            series once a second. Only OpenMetrics shows them, and prometheus_client's multiprocess mode does not.
         slow: seconds from which a call that succeeded is slow. 1.
 
     Raises:
@@ -72,13 +73,14 @@ class PrometheusObserver:
             raise ValueError(f'label_style is {label_style!r}; it must be "go" or "python"')
         self._instruments = instruments(registry, tuple(buckets))
         self._labels = Labels(
-            lambda label: self._instruments.common["overflow"].labels(label).inc(),
+            self._overflowed,
             max_methods=max_methods,
             reasons=reasons,
             max_reasons=max_reasons,
             max_exception_types=max_exception_types,
             max_breakers=max_breakers,
         )
+        self._overflows: dict[str, Any] = {}
         self._go = label_style == "go"
         self._exemplars = exemplars
         self._slow = slow if exemplars else float("inf")
@@ -126,11 +128,10 @@ class PrometheusObserver:
 
     def on_attempt_end(self, method: _Method, attempt: Attempt) -> None:
         """Count an attempt."""
-        code = OK if attempt.error is None else attempt.error.code()
         kind = "hedge" if attempt.hedge else "first" if attempt.number == 1 else "retry"
-        method.attempt(code, kind).inc()
+        method.attempt(attempt.error, kind).inc()
         if attempt.ended is not None:
-            method.child("attempt_seconds").observe(max(attempt.ended - attempt.started, 0.0))
+            method.attempt_seconds().observe(max(attempt.ended - attempt.started, 0.0))
 
     def on_event(self, method: _Method | None, event: Event) -> None:
         """Count a decision. Without a call (the token is None) only breakers and budgets are of interest."""
@@ -150,8 +151,10 @@ class PrometheusObserver:
             method.seconds.observe(outcome.seconds)
         else:
             exemplar = self._exemplar()
-            method.handled(outcome.code).inc(1, exemplar)
-            method.seconds.observe(outcome.seconds, exemplar)
+            # A scrape sees the last one of a series, and each costs more than all counting.
+            often = exemplar if exemplar is None or method.is_due(time.monotonic()) else None
+            method.handled(outcome.code).inc(1, often)
+            method.seconds.observe(outcome.seconds, often)
             if outcome.error is not None:
                 method.error(outcome.error).inc(1, exemplar)
         if outcome.exception is not None or outcome.recovered is not None:
@@ -178,6 +181,12 @@ class PrometheusObserver:
             # Two threads may come here at once; the children that they find are the same.
             method = self._methods.setdefault(key, method)
         return method
+
+    def _overflowed(self, label: str) -> None:
+        found = self._overflows.get(label)
+        if found is None:
+            found = self._overflows[label] = self._instruments.common["overflow"].labels(label)
+        found.inc()
 
     def _exemplar(self) -> dict[str, str] | None:
         span = current_span() if self._exemplars else None
@@ -245,9 +254,11 @@ class _Method:
     """The series of one method on one side, each resolved when it is first needed."""
 
     __slots__ = (
+        "_attempt_seconds",
         "_attempts",
         "_children",
         "_errors",
+        "_exemplar_at",
         "_go",
         "_handled",
         "_instruments",
@@ -280,9 +291,22 @@ class _Method:
         self.in_flight = instruments["in_flight"].labels(self.service, self.method)
         self._handled: dict[grpc.StatusCode, Any] = {}
         self._errors: dict[tuple[Any, ...], Any] = {}
-        self._attempts: dict[tuple[grpc.StatusCode, str], Any] = {}
+        self._attempts: dict[Any, Any] = {}
+        self._attempt_seconds: Any = None
+        self._exemplar_at = float("-inf")
         self._children: dict[tuple[str, ...], Any] = {}
         self.ok = self.handled(OK)
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether the last exemplar is a second old.
+
+        Args:
+            now: seconds that never go back.
+        """
+        if now - self._exemplar_at < 1.0:
+            return False
+        self._exemplar_at = now
+        return True
 
     def initialise(self) -> None:
         """Make the series of what may go wrong here, at 0: a rate does not see a series begin."""
@@ -302,22 +326,28 @@ class _Method:
 
     def error(self, error: StatusError) -> Any:
         """Return the counter of errors like this one."""
-        category = error.category
-        return self._error(
-            error.code(),
-            category.name.lower(),
-            category.fault.name.lower(),
-            self._labels.reason(error),
-            error.origin.value,
-        )
-
-    def attempt(self, code: grpc.StatusCode, kind: str) -> Any:
-        """Return the counter of attempts like this one."""
-        found = self._attempts.get((code, kind))
+        category, reason = error.category, self._labels.reason(error)
+        key = error.code(), category, reason, error.origin
+        found = self._errors.get(key)
         if found is None:
-            labels = self.service, self.method, self._code(code), kind
-            found = self._attempts[code, kind] = self._instruments["attempts"].labels(*labels)
+            words = category.name.lower(), category.fault.name.lower(), reason, error.origin.value
+            found = self._errors[key] = self._error(error.code(), *words)
         return found
+
+    def attempt(self, error: StatusError | None, kind: str) -> Any:
+        """Return the counter of attempts like one that ended with this."""
+        key = kind if error is None else (kind, error.code())
+        found = self._attempts.get(key)
+        if found is None:
+            labels = self.service, self.method, self._code(OK if error is None else error.code()), kind
+            found = self._attempts[key] = self._instruments["attempts"].labels(*labels)
+        return found
+
+    def attempt_seconds(self) -> Any:
+        """Return the histogram of attempts' durations."""
+        if self._attempt_seconds is None:
+            self._attempt_seconds = self.child("attempt_seconds")
+        return self._attempt_seconds
 
     def child(self, key: str, *labels: str) -> Any:
         """Return a series of this method by the name of its metric and its further labels."""
@@ -328,12 +358,8 @@ class _Method:
         return found
 
     def _error(self, code: grpc.StatusCode, *labels: str) -> Any:
-        found = self._errors.get((code, *labels))
-        if found is None:
-            given = labels if self.side is Side.CLIENT else labels[:-1]
-            found = self._instruments["errors"].labels(self.service, self.method, self._code(code), *given)
-            self._errors[(code, *labels)] = found
-        return found
+        given = labels if self.side is Side.CLIENT else labels[:-1]
+        return self._instruments["errors"].labels(self.service, self.method, self._code(code), *given)
 
     def _code(self, code: grpc.StatusCode) -> str:
         return names.GO_CODES[code.name] if self._go else str(code.name)
