@@ -52,8 +52,8 @@ Python serves from one core; several processes that listen on one port (`grpc.so
 4. When a worker has ended it calls `mark_process_dead(pid)`: the worker's counts stay, its gauges go.
 
 Counters and histograms are added up, and so are calls in flight. Of a circuit's state the greatest of the living
-processes is taken (open in one shows as open), of a budget's tokens the least: breakers and budgets belong to a process.
-There are no exemplars, as prometheus_client has none in this mode.
+processes is taken (open in one shows as open), of a budget's tokens the least: breakers and budgets belong to one
+process. There are no exemplars, as prometheus_client has none in this mode.
 """
 OPENTELEMETRY = f"""
 `OpenTelemetryObserver` makes or completes one span for each call.
