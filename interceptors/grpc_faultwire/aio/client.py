@@ -129,6 +129,11 @@ class InterceptedRunning(Running):
         for task in self._proceeding:
             task.cancel()
 
+    def _on_done(self, call: Any) -> None:
+        # Where an interceptor returned an iterator of responses, grpc calls back with the call that is behind it.
+        ours = self.call
+        super()._on_done(ours if ours is not None and ours.done() else call)
+
     def _left(self, task: asyncio.Task[Any]) -> None:
         """End the call if the task of the interceptors was cancelled: none of them has kept it."""
         if task.cancelled():

@@ -241,6 +241,8 @@ async def lab(
         await made.channel.close()
         await made.quiet(0.5)
         await server.stop(None)
+        # A cancelled call may have got here only now; what the server saw of it is complete when it has ended.
+        await made.quiet()
 
 
 async def consume(kind: str, call: Any) -> Any:

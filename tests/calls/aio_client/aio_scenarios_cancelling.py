@@ -87,11 +87,13 @@ async def timeout_block(lab: Lab, kind: str) -> Any:
 @scenario(*KINDS)
 async def getter_cancelled(lab: Lab, kind: str) -> Any:
     """Cancelling a task that waits for the code does not cancel the call."""
-    call = lab.call(kind, "sleep:0.03")
+    call = lab.call(kind, "gate")
     task = asyncio.ensure_future(call.code())
-    await asyncio.sleep(0.005)
+    await lab.until(("start", kind, []))
     task.cancel()
-    return await outcome(task), await outcome(consume(kind, call)), await status(call)
+    cancelled = await outcome(task)
+    lab.gate.set()
+    return cancelled, await outcome(consume(kind, call)), await status(call)
 
 
 @scenario(*KINDS)
@@ -176,9 +178,13 @@ async def asks_before_the_response(lab: Lab, kind: str) -> Any:
 @scenario(*KINDS)
 async def initial_metadata_first(lab: Lab, kind: str) -> Any:
     """Initial metadata while the call goes on."""
-    call = lab.call(kind, "initial sleep:0.02")
+    call = lab.call(kind, "initial gate")
+    if kind == UU:  # where they come with the end
+        lab.gate.set()
     metadata = await call.initial_metadata()
-    return metadata, call.done(), await outcome(consume(kind, call)), await call.initial_metadata()
+    done = call.done()
+    lab.gate.set()
+    return metadata, done, await outcome(consume(kind, call)), await call.initial_metadata()
 
 
 @scenario(*KINDS)

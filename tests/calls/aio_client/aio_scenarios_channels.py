@@ -49,7 +49,7 @@ async def closed_with_grace(lab: Lab, kind: str) -> Any:
     call = lab.call(kind, "sleep:0.03")
     task = asyncio.ensure_future(outcome(consume(kind, call)))
     await lab.until(("start", kind, []))
-    await lab.channel.close(2)
+    await lab.channel.close(20)
     return await task, await status(call)
 
 

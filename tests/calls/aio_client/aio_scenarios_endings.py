@@ -112,7 +112,7 @@ async def time_remaining(lab: Lab, kind: str) -> Any:
     call, other = lab.call(kind, timeout=50), lab.call(kind)
     left = call.time_remaining()
     await consume(kind, call), await consume(kind, other)
-    return 49 < left <= 50, 49 < call.time_remaining() <= 50, other.time_remaining()
+    return 40 < left <= 50, 40 < call.time_remaining() <= left, other.time_remaining()
 
 
 # Options.

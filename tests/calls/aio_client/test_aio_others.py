@@ -6,10 +6,13 @@ import asyncio
 import logging
 from typing import Any
 
+import google.api_core.exceptions
+import google.api_core.grpc_helpers_async
+import google.api_core.retry
 import grpc
 import grpc.aio
 import pytest
-from aio_lab import KINDS, SS, SU, US, UU, Scripted, consume, lab
+from aio_lab import KINDS, SS, SU, US, UU, Ends, Scripted, consume, lab
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
@@ -19,7 +22,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from grpc_faultwire import errors, testing
-from grpc_faultwire.aio import wrap_channel
+from grpc_faultwire.aio import client_interceptors, wrap_channel
 
 kinds = pytest.mark.parametrize("kind", KINDS)
 doors = pytest.mark.parametrize("how", ["wrapped", "official"])
@@ -144,6 +147,49 @@ def test_wrapped_twice(kind: str) -> None:
     asyncio.run(run())
 
 
+@kinds
+@pytest.mark.parametrize("ours", ["inside", "outside"])
+def test_interceptors_beside_the_official_door(kind: str, ours: str) -> None:
+    """Somebody's interceptor and ours on one channel, in either order: answers, typed errors, one end for each call."""
+
+    async def run() -> None:
+        ends = Ends()
+        official = client_interceptors(observers=[ends])
+        order = [*official, single(kind)] if ours == "outside" else [single(kind), *official]
+        async with lab("bare", interceptors=order) as made:
+            assert await consume(kind, made.call(kind)) is not None
+            assert made.seen[0 if kind in (SU, SS) else 1] == ("start", kind, [("x-passed", "yes")])
+            with pytest.raises(errors.NotFound):
+                await consume(kind, made.call(kind, "abort:NOT_FOUND"))
+            await made.settled()
+            ends.assert_exactly_once()
+            assert [outcome.code.name for outcome in ends.outcomes] == ["OK", "NOT_FOUND"]
+
+    asyncio.run(run())
+
+
+@kinds
+def test_opentelemetry_inside_the_official_door(kind: str) -> None:
+    """With its interceptors after ours, its spans are the attempts'."""
+
+    async def run() -> None:
+        exporter, ends = InMemorySpanExporter(), Ends()
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        order = [*client_interceptors(observers=[ends]), *aio_client_interceptors(tracer_provider=provider)]
+        async with lab("bare", interceptors=order) as made:
+            await consume(kind, made.call(kind))
+            with pytest.raises(errors.NotFound):
+                await consume(kind, made.call(kind, "abort:NOT_FOUND"))
+            await made.settled()
+            await asyncio.sleep(0.01)
+            assert [span.name for span in exporter.get_finished_spans()] == [f"/lab.Lab/{kind}"] * 2
+            assert [outcome.code.name for outcome in ends.outcomes] == ["OK", "NOT_FOUND"]
+        provider.shutdown()
+
+    asyncio.run(run())
+
+
 @doors
 @kinds
 def test_opentelemetry(kind: str, how: str) -> None:
@@ -162,6 +208,31 @@ def test_opentelemetry(kind: str, how: str) -> None:
             names = [span.name for span in exporter.get_finished_spans()]
             assert names == [f"/lab.Lab/{kind}"] * 2
         provider.shutdown()
+
+    asyncio.run(run())
+
+
+@kinds
+def test_google_api_core(kind: str) -> None:
+    """Its error mapping and call wrappers take our calls and errors for grpc's, in all shapes."""
+
+    async def run() -> None:
+        async with lab() as made:
+            method = google.api_core.grpc_helpers_async.wrap_errors(made.method(kind))
+
+            async def call(script: str) -> Any:
+                request = b"a" if kind in (UU, US) else iter([b"a"])
+                begun = method(request, metadata=(("script", script if kind in (UU, US) else f"drain {script}"),))
+                return await consume(kind, begun if kind == UU else await begun)
+
+            assert await call("reply:2" if kind in (US, SS) else "trail") is not None
+            with pytest.raises(google.api_core.exceptions.NotFound, match="the server says so") as caught:
+                await call("abort:NOT_FOUND")
+            assert isinstance(caught.value.errors[0], errors.NotFound)
+            retry = google.api_core.retry.AsyncRetry(initial=0.01, maximum=0.01, timeout=5)
+            assert await retry(call)("fail:UNAVAILABLEx1") is not None
+            await made.settled()
+            assert [outcome.code.name for outcome in made.ends.outcomes] == ["OK", "NOT_FOUND", "UNAVAILABLE", "OK"]
 
     asyncio.run(run())
 
