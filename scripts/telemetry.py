@@ -4,8 +4,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from grpc_faultwire.observers import names
-from grpc_faultwire.observers.names import Field, Metric
+from grpc_faultwire.observers import names, naming
+from grpc_faultwire.observers.naming import Field, Metric
 
 PAGE = Path(__file__).parents[1] / "docs" / "telemetry.md"
 HEAD = """# Telemetry: every metric, label, attribute, event and field
@@ -139,7 +139,7 @@ def page() -> str:
         metrics(names.COMMON_METRICS.values()),
         "### Labels",
         table(("label", "values"), ((code(one.name), one.help) for one in names.LABELS)),
-        f"Buckets of durations, in seconds: {', '.join(f'{one:g}' for one in names.SECONDS)}.\n",
+        f"Buckets of durations, in seconds: {', '.join(f'{one:g}' for one in naming.SECONDS)}.\n",
         "## OpenTelemetry",
         OPENTELEMETRY,
         "### Attributes of spans",

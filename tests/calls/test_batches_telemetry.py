@@ -16,6 +16,7 @@ from worlds import World
 
 from faultwire.testing.v1 import batches_pb2_grpc
 from grpc_faultwire import Severity
+from grpc_faultwire.diagnostics import ErrorGroups
 from grpc_faultwire.observers import LoggingObserver, OpenTelemetryObserver, PrometheusObserver, names
 
 METHOD = {"grpc_service": "faultwire.testing.v1.Batches", "grpc_method": "Put"}
@@ -106,3 +107,15 @@ def test_metrics_span_and_log_have_it(world: World, caplog: pytest.LogCaptureFix
     assert line.startswith("event=batch method=faultwire.testing.v1.Batches/Put fingerprint=")
     assert ' items=5 failed=3 categories="not_found=2 validation=1"' in line
     assert CANARY not in line
+
+
+def test_bugs_of_items_are_unhandled_exceptions_and_groups(world: World) -> None:
+    """What nobody mapped is found where it is looked for, though its RPC answers OK; what callers do wrong is not."""
+    registry, groups = CollectorRegistry(), ErrorGroups()
+    stub(world, PrometheusObserver(registry), groups).Put(request(items("bug", "missing", "bug")), timeout=5)
+    world.recorder.wait()
+    labels = METHOD | {"exception_type": "KeyError"}
+    assert registry.get_sample_value("grpc_server_unhandled_exceptions_total", labels) == 2
+    [group] = groups.top()
+    assert (group.count, group.sample.reason, group.call.method) == (2, "INTERNAL", "Put")
+    assert CANARY not in repr(group)

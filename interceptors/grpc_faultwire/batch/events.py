@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from grpc_faultwire.batch.overall import Tally
+from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
 from grpc_faultwire.records import Event
+
+
+def item_event(error: StatusError, exception: BaseException | None) -> Event:
+    """Return the event of an item that has failed.
+
+    Args:
+        error: what leaves for it.
+        exception: what is behind it and does not leave. None: nothing.
+    """
+    return Event(name=names.ITEM_ERROR.name, attributes={"error": error, "exception": exception})
 
 
 def batch_event(tally: Tally, *, total: int, touched: int, interrupted: int, rolls_back: bool, partial: bool) -> Event:

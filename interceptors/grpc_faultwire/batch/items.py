@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from faultwire.v1 import errors_pb2
 from grpc_faultwire import stack
 from grpc_faultwire.audience import Audience
+from grpc_faultwire.batch.events import item_event
 from grpc_faultwire.category import Severity, meaning
 from grpc_faultwire.details import pack, type_name
 from grpc_faultwire.errors import Internal, StatusError
@@ -84,10 +85,12 @@ class ItemTranslator:
             if hidden:
                 error = self._hidden.setdefault(kind, error)
             if self._repeats.turn(kind, 0.0).say:
-                self._tell(error, exception if hidden else None)
+                self._log_once(error, exception if hidden else None)
+        if self.call is not None:
+            self.call.event(item_event(error, exception if hidden else None))
         return ItemStatus(error, self._encoded(error, exception, hidden=hidden))
 
-    def _tell(self, error: StatusError, exception: BaseException | None) -> None:
+    def _log_once(self, error: StatusError, exception: BaseException | None) -> None:
         outcome = Outcome(code=error.code(), error=error, seconds=0.0, how="done", exception=exception)
         self._log.on_end(self._info, outcome)
 

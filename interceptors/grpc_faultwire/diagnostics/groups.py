@@ -12,8 +12,9 @@ import grpc
 from grpc_faultwire.category import Category, Severity
 from grpc_faultwire.diagnostics.space_saving import Counter, SpaceSaving
 from grpc_faultwire.errors import Origin, StatusError
+from grpc_faultwire.observers import names
 from grpc_faultwire.observers.fingerprint import fingerprint
-from grpc_faultwire.records import CallInfo, Outcome
+from grpc_faultwire.records import CallInfo, Event, Outcome
 from grpc_faultwire.redaction import Redactor, escaped
 
 SIZE = 256
@@ -118,9 +119,18 @@ class ErrorGroups:
     def on_end(self, call: CallInfo, outcome: Outcome) -> None:
         """Count an error, and one in whose place an answer was given."""
         error = outcome.error or outcome.recovered
-        if error is None or error.severity < self._least:
+        if error is not None:
+            self._count(call, error, outcome.exception)
+
+    def on_event(self, call: CallInfo, event: Event) -> None:
+        """Count an item of a batch that has failed, whatever its RPC answers."""
+        if event.name == names.ITEM_ERROR.name:
+            self._count(call, event.attributes["error"], event.attributes["exception"])
+
+    def _count(self, call: CallInfo, error: StatusError, exception: BaseException | None) -> None:
+        if error.severity < self._least:
             return
-        kind = fingerprint(error, outcome.exception)
+        kind = fingerprint(error, exception)
         now = self._wall_clock()
         with self._lock:
             seen = self._counters.add(kind, _Seen(now)).value

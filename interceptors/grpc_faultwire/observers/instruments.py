@@ -9,8 +9,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from grpc_faultwire.observers import names
-from grpc_faultwire.observers.names import Metric
+from grpc_faultwire.observers import names, naming
+from grpc_faultwire.observers.naming import Metric
 from grpc_faultwire.records import Side
 
 _shared: weakref.WeakKeyDictionary[CollectorRegistry, Instruments] = weakref.WeakKeyDictionary()
@@ -63,7 +63,7 @@ def _make(metric: Metric, registry: CollectorRegistry, buckets: tuple[float, ...
             return Counter(metric.name, metric.help, metric.labels, registry=registry)
         if metric.type == "gauge":
             return Gauge(metric.name, metric.help, metric.labels, registry=registry, multiprocess_mode=metric.mode)
-        chosen = buckets if metric.buckets is names.SECONDS else metric.buckets
+        chosen = buckets if metric.buckets is naming.SECONDS else metric.buckets
         return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=chosen)
     except ValueError as taken:
         raise ValueError(

@@ -9,7 +9,7 @@ from opentelemetry.metrics import MeterProvider
 
 from grpc_faultwire.observers import names
 from grpc_faultwire.observers.labels import Labels
-from grpc_faultwire.observers.names import Metric
+from grpc_faultwire.observers.naming import Metric
 from grpc_faultwire.observers.semconv import STATUS_CODE, Attributes, is_error
 from grpc_faultwire.records import OK, Attempt, CallInfo, Event, Outcome, Side
 

@@ -9,7 +9,7 @@ begin with "faultwire.".
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from grpc_faultwire.observers.naming import EventName, Field, Metric
 
 OTHER = "_OTHER"
 """What stands for a value that no label may take: OpenTelemetry's word for a method that is not known."""
@@ -17,9 +17,6 @@ OTHER = "_OTHER"
 NAMESPACE = "faultwire."
 """What our own attributes and events in OpenTelemetry begin with."""
 
-# The buckets that OpenTelemetry advises for rpc.server.call.duration; also prometheus_client's default.
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-"""Upper bounds of the buckets of durations, in seconds."""
 COUNTS = (1.0, 2.0, 3.0, 4.0, 5.0)
 """Upper bounds of the buckets of retries in a call (gRFC A96)."""
 
@@ -43,49 +40,6 @@ GO_CODES = {
     "UNAUTHENTICATED": "Unauthenticated",
 }
 """Status codes as Go spells them, which is what ``grpc_code`` holds."""
-
-
-class Metric(NamedTuple):
-    """A metric.
-
-    Attributes:
-        name: in full.
-        type: "counter", "gauge" or "histogram".
-        help: one sentence.
-        labels: their names; of OpenTelemetry's, the keys of attributes.
-        mode: of a gauge, prometheus_client's multiprocess mode.
-        buckets: of a histogram.
-    """
-
-    name: str
-    type: Literal["counter", "gauge", "histogram"]
-    help: str
-    labels: tuple[str, ...] = ()
-    mode: Literal["livesum", "livemax", "livemin"] = "livesum"
-    buckets: tuple[float, ...] = SECONDS
-
-
-class Field(NamedTuple):
-    """An attribute of a span or an event, or a field of a log line."""
-
-    name: str
-    type: str
-    help: str
-
-
-class EventName(NamedTuple):
-    """An event that a policy tells of.
-
-    Attributes:
-        name: `Event.name`; on a span, "faultwire." comes before it.
-        help: when it is told.
-        fields: the keys of `Event.attributes`; on a span, "faultwire." comes before them. Others are left out.
-    """
-
-    name: str
-    help: str
-    fields: tuple[Field, ...]
-
 
 LABELS = (
     Field("grpc_type", "shape", "unary, client_stream, server_stream or bidi_stream"),
@@ -267,6 +221,11 @@ RECOVERED = EventName(
     "A server gave an answer in place of an error.",
     (_CODE, _CATEGORY, Field("reason", "string", "the error's"), Field("error_id", "string", "the error's")),
 )
+ITEM_ERROR = EventName(
+    "item_error",
+    'An item of a batch has failed on a server; for counts and error groups. Not on spans, where "batch" has them all.',
+    (_CODE, _CATEGORY, Field("reason", "string", "the error's"), Field("error_id", "string", "the error's")),
+)
 BATCH = EventName(
     "batch",
     "An `ErrorCollector` has ended a batch on a server; of a partial success the RPC itself is OK.",
@@ -291,6 +250,7 @@ EVENTS = (
     HEDGE,
     FALLBACK,
     RECOVERED,
+    ITEM_ERROR,
     BATCH,
 )
 """All events."""

@@ -44,7 +44,7 @@ MAX_BREAKERS = 1000
 
 _SUPPRESSED = "suppress_instrumentation"  # the key that opentelemetry-instrumentation and google-api-core share
 _NOTHING: AbstractContextManager[None] = nullcontext()
-_NOT_ON_SPANS = (names.BUDGET.name, names.CIRCUIT_CALL.name)
+_NOT_ON_SPANS = (names.BUDGET.name, names.CIRCUIT_CALL.name, names.ITEM_ERROR.name)
 _FIELDS = {event.name: event.fields for event in names.EVENTS if event.name not in _NOT_ON_SPANS}
 
 

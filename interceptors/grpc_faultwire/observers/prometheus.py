@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from grpc_faultwire.category import Fault, Severity, meaning
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.observers import names
+from grpc_faultwire.observers import names, naming
 from grpc_faultwire.observers.circuits import transition_event
 from grpc_faultwire.observers.current import current_span
 from grpc_faultwire.observers.instruments import instruments
@@ -59,7 +59,7 @@ class PrometheusObserver:
         registry: CollectorRegistry = REGISTRY,
         *,
         label_style: LabelStyle = "go",
-        buckets: Iterable[float] = names.SECONDS,
+        buckets: Iterable[float] = naming.SECONDS,
         services: Iterable[ServiceDescriptor] = (),
         max_methods: int = 500,
         reasons: Iterable[str] = (),
@@ -95,6 +95,7 @@ class PrometheusObserver:
             names.CIRCUIT_CALL.name: self._on_circuit_call,
             names.HEDGE.name: self._on_hedge,
             names.FALLBACK.name: self._on_fallback,
+            names.ITEM_ERROR.name: self._on_item_error,
             names.BATCH.name: self._on_batch,
         }
         self.declare(*services)
@@ -197,9 +198,11 @@ class PrometheusObserver:
         error = outcome.error or outcome.recovered
         if outcome.recovered is not None and method.side is Side.SERVER:  # a client's fallbacks are events
             method.child("recovered", outcome.recovered.category.name.lower()).inc()
-        if outcome.exception is not None and error is not None and error.severity >= Severity.ERROR:
-            name = type(outcome.exception).__qualname__
-            method.child("unhandled", self._labels.exception_type(name)).inc()
+        self._unhandled(method, error, outcome.exception)
+
+    def _unhandled(self, method: _Method, error: StatusError | None, exception: BaseException | None) -> None:
+        if exception is not None and error is not None and error.severity >= Severity.ERROR:
+            method.child("unhandled", self._labels.exception_type(type(exception).__qualname__)).inc()
 
     def _on_retry(self, method: _Method | None, event: Any) -> None:
         if method is not None:
@@ -217,6 +220,10 @@ class PrometheusObserver:
     def _on_fallback(self, method: _Method | None, event: Any) -> None:
         if method is not None:
             method.child("fallbacks", self._labels.word(event["category"]), self._labels.word(event["result"])).inc()
+
+    def _on_item_error(self, method: _Method | None, event: Any) -> None:
+        if method is not None and method.side is Side.SERVER:
+            self._unhandled(method, event["error"], event["exception"])
 
     def _on_batch(self, method: _Method | None, event: Any) -> None:
         if method is None or method.side is not Side.SERVER:
