@@ -10,9 +10,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from grpc_faultwire.category import RetryScope
 from grpc_faultwire.config import ClientPolicy, by_service, call_options
-from grpc_faultwire.errors import Origin, StatusError, Unauthenticated, Unavailable
+from grpc_faultwire.errors import StatusError
 from grpc_faultwire.fallback import UNANSWERED, Failed
 from grpc_faultwire.observers import names
 from grpc_faultwire.plan import Decisions, Noting, PolicySource
@@ -36,14 +35,11 @@ from grpc_faultwire.policies import (
     had_fair_time,
 )
 from grpc_faultwire.policy_file import switched
-from grpc_faultwire.presets import FAIR_TIME, Circumstances, classify, is_idempotent, is_safe
+from grpc_faultwire.presets import FAIR_TIME, Circumstances, circuit_open, classify, is_idempotent, is_safe, refreshable
 from grpc_faultwire.records import Attempt, CallInfo, Event, Kind
 from grpc_faultwire.state import PolicyState
 
 _LOGGER = logging.getLogger(__name__)
-
-CIRCUIT_DOMAIN = "faultwire"
-"""ErrorInfo's domain of errors that a policy of this process made."""
 
 
 def source_of(
@@ -188,7 +184,7 @@ class CallDecisions(Decisions):
         self._breaker = method.breaker()
         self._retry: RetryState | None = None
         self._hedge: HedgeState | None = None
-        self._refreshed = False
+        self._refreshed = 0
         self._promised = False
         self.final = False
         self.refresh = None
@@ -202,6 +198,7 @@ class CallDecisions(Decisions):
         Raises:
             StatusError: the circuit is open.
         """
+        self.refresh, self._promised = None, False
         if self._breaker is not None:
             permit = self._breaker.acquire(now, timeout=attempt.timeout, watched=self._method.watched)
             if isinstance(permit, Refusal):
@@ -213,7 +210,6 @@ class CallDecisions(Decisions):
                 attempt.permit = permit
                 if permit.shadowed:
                     self._note_rejection(self._breaker, self._breaker.state, None)
-        self.refresh, self._promised = None, False
         limit = self._method.settings.attempt_timeout
         if limit is not None and (attempt.timeout is None or attempt.timeout > limit):
             attempt.timeout = limit
@@ -235,7 +231,7 @@ class CallDecisions(Decisions):
             if self._budget is not None:
                 self._budget.credit(OK)
             return None
-        if self._may_refresh(attempt.error):
+        if self._refreshes(attempt.error):
             return 0.0
         retry = self._method.settings.retry
         if retry is None:
@@ -257,6 +253,11 @@ class CallDecisions(Decisions):
         if attempt.permit is not None:
             attempt.permit.healthy(now)
 
+    def give_up(self) -> None:
+        """Learn that the attempt that was decided cannot be made."""
+        self.refresh, self._promised = None, False
+        self.finish()
+
     def finish(self) -> None:
         """Learn that the call is over: what was taken for a retry that will not be sent goes back."""
         self._unsent()
@@ -266,6 +267,10 @@ class CallDecisions(Decisions):
     def hedge_in(self, now: float) -> float | None:
         """Return the seconds until another attempt is due beside those in flight; None: none will be."""
         return None if self._hedge is None or self._promised else self._hedge.due_in(now)
+
+    def pending(self) -> bool:
+        """Whether another attempt has been decided and not been sent, whatever becomes of those in flight."""
+        return self._promised
 
     def expects(self) -> bool:
         """Whether an attempt may follow now."""
@@ -282,8 +287,7 @@ class CallDecisions(Decisions):
 
     def covers(self, error: StatusError) -> bool:
         """Whether one of the fallbacks is for this error, and nothing has been delivered yet."""
-        begun = self.flow.committed or self.flow.delivered
-        fallbacks = self._method.settings.fallbacks if self._method.enforced and not begun else ()
+        fallbacks = self._method.settings.fallbacks if self._method.enforced and not self.flow.delivered else ()
         return any(fallback.covers(error) for fallback in fallbacks)
 
     def fall_back(self, error: StatusError, request: Any, now: float) -> Any:
@@ -322,20 +326,21 @@ class CallDecisions(Decisions):
             attempt=attempt.number,
             now=now,
             u=random() if random is not None else 0.5,
-            deadline=Deadline.after(self.flow.timeout, self.flow.started),
+            deadline=self._deadline(),
             committed=self.flow.committed,
             blocked_for=self._breaker.blocked_for(now) if self._breaker is not None else 0.0,
         )
 
-    def _may_refresh(self, error: StatusError) -> bool:
-        wanted = error.declared_retry_scope is RetryScope.AFTER_REFRESH or (
-            error.declared_retry_scope is None and isinstance(error, Unauthenticated)
-        )
-        if self._method.settings.refresh is None or self._refreshed or not wanted or self.flow.committed:
+    def _deadline(self) -> Deadline:
+        return Deadline.after(self.flow.timeout, self.flow.started)
+
+    def _refreshes(self, error: StatusError) -> bool:
+        """Whether the hook is to be asked for credentials: once for each call."""
+        refresh = self._method.settings.refresh
+        over = self._refreshed or self.flow.committed or not self._method.enforced
+        if refresh is None or over or not refreshable(error):
             return False
-        if not self._method.enforced:
-            return False
-        self._refreshed, self.refresh = True, functools.partial(self._method.settings.refresh, error)
+        self._refreshed, self.refresh = len(self.flow.attempts), functools.partial(refresh, error)
         return True
 
     def _unsent(self) -> None:
@@ -359,6 +364,13 @@ class CallDecisions(Decisions):
         self._hedge.launched(now)
 
     def _settle_hedge(self, hedge: HedgeState, attempt: Attempt, verdict: Verdict, now: float) -> float | None:
+        if attempt.error is not None and self._refreshes(attempt.error):
+            self._promised = True
+            hedge.replaced(now)
+            return 0.0
+        if attempt.error is not None and attempt.number <= self._refreshed and refreshable(attempt.error):
+            hedge.lost()  # it went out with the old credentials, and says nothing new
+            return None
         step = hedge.settle(verdict, now)
         if attempt.error is None and self._method.latencies is not None:
             self._method.latencies.add(now - attempt.started)
@@ -366,7 +378,12 @@ class CallDecisions(Decisions):
         if step is HedgeStep.FINISH:
             self.final = True
             return None
+        if self.refresh is not None:
+            return None  # whoever asks for credentials sends the next one
         due = hedge.due_in(now)
+        if due is not None and not self._deadline().fits(due, now):
+            self._note(names.HEDGE, attempt=len(self.flow.attempts) + 1, result="deadline")
+            due = None
         if due is None:
             hedge.unsent()
         self._promised = due is not None and (self._promised or hedge.take())
@@ -391,19 +408,6 @@ class CallDecisions(Decisions):
 
     def _note(self, event: Any, **attributes: Any) -> None:
         self.flow.note(Event(name=event.name, attributes=attributes))
-
-
-def circuit_open(refusal: Refusal, breaker: str) -> StatusError:
-    """Make the error of a call that an open circuit refused; its retry delay is the time until one may pass."""
-    error = Unavailable(
-        f"The circuit breaker of {breaker} is {refusal.state.value}.",
-        reason="CIRCUIT_OPEN",
-        domain=CIRCUIT_DOMAIN,
-        metadata={"breaker": breaker},
-        retry_delay=refusal.retry_after,
-    )
-    error.origin = Origin.LOCAL
-    return error
 
 
 def _of(error: StatusError) -> dict[str, str]:

@@ -174,7 +174,7 @@ class Flow:
                 delay, ended = None, self._end(None, "done", now)
             elif delay is not None:
                 attempt.delay = delay
-            elif not self._open or (self._decisions or _NOTHING_DECIDED).final:
+            elif self._decisions is None or self._decisions.final or not (self._open or self._decisions.pending()):
                 ended = self._fail(error)
         if self.plan.audience.hears_attempts_end:
             self.plan.audience.attempt_end(self._tokens, attempt)
@@ -200,21 +200,23 @@ class Flow:
         Returns:
             False, and nothing changes, if another attempt has been decided: its answer counts, and not this one.
         """
-        if self.resume is None:
-            self.delivered = self.commit()
-            return self.delivered
+        if self.delivered and self.committed:
+            return True
         with self._lock:
             if self._waiting():
                 return False
+            self.committed = self.committed or self.resume is None
             self.delivered = True
             self._healthy()
         return True
 
     def give_up(self) -> None:
-        """End a call that waits for another attempt: it cannot be made. The error at hand stands, or a fallback's."""
+        """Make no other attempt, though one was decided. If none is in flight, the error at hand ends the call."""
+        ended = None
         with self._lock:
-            over = self.how is not None or self.falling is not None
-            ended = None if over else self._fail(self.attempts[-1].error)
+            if self.how is None and self.falling is None:
+                (self._decisions or _NOTHING_DECIDED).give_up()
+                ended = None if self._open else self._fail(self.attempts[-1].error)
         self._tell(ended)
 
     @property

@@ -56,6 +56,13 @@ class Decisions:
     def release(self, attempt: Attempt, now: float) -> None:
         """Give back the permit of an attempt whose end tells nothing: it was cancelled, or lost to another."""
 
+    def give_up(self) -> None:
+        """Learn that the attempt that was decided cannot be made."""
+
+    def pending(self) -> bool:
+        """Whether another attempt has been decided and not been sent, whatever becomes of those in flight."""
+        return False
+
     def finish(self) -> None:
         """Learn that the call is over: a retry that was decided will not be sent."""
 

@@ -15,13 +15,16 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from google.rpc import error_details_pb2
 
 from grpc_faultwire.category import Category, RetryScope
-from grpc_faultwire.errors import Origin, StatusError
-from grpc_faultwire.policies import OK, RETRY_COST, TIMEOUT_COST, Health, Verdict
+from grpc_faultwire.errors import Origin, StatusError, Unavailable
+from grpc_faultwire.policies import OK, RETRY_COST, TIMEOUT_COST, Health, Refusal, Verdict
 from grpc_faultwire.records import CallInfo
 from grpc_faultwire.status import PUSHBACK_KEY
 
 FAIR_TIME = 1.0
 """Seconds that are fair for any attempt: one that had less and ran out of time says nothing about its server."""
+
+CIRCUIT_DOMAIN = "faultwire"
+"""ErrorInfo's domain of errors that a policy of this process made."""
 
 _FAILURES = frozenset(
     {
@@ -128,6 +131,12 @@ def pushback_of(error: StatusError) -> tuple[float | None, bool]:
     return int(text) / 1000, False
 
 
+def refreshable(error: StatusError) -> bool:
+    """Tell whether a call may succeed with other credentials: its server says so, or says nothing but who are you."""
+    scope = error.declared_retry_scope
+    return scope is RetryScope.AFTER_REFRESH or (scope is None and error.code() is _Code.UNAUTHENTICATED)
+
+
 def is_idempotent(call: CallInfo) -> bool:
     """Tell whether a method's proto says that it may be carried out twice (``option idempotency_level``)."""
     return _level(call) in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
@@ -145,3 +154,16 @@ def _level(call: CallInfo) -> int:
         return int(MethodOptions.IDEMPOTENCY_UNKNOWN)
     options = MethodOptions.FromString(method.GetOptions().SerializeToString())
     return int(options.idempotency_level)
+
+
+def circuit_open(refusal: Refusal, breaker: str) -> StatusError:
+    """Make the error of a call that an open circuit refused; its retry delay is the time until one may pass."""
+    error = Unavailable(
+        f"The circuit breaker of {breaker} is {refusal.state.value}.",
+        reason="CIRCUIT_OPEN",
+        domain=CIRCUIT_DOMAIN,
+        metadata={"breaker": breaker},
+        retry_delay=refusal.retry_after,
+    )
+    error.origin = Origin.LOCAL
+    return error

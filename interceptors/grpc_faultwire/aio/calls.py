@@ -94,6 +94,7 @@ class Call(grpc.aio.Call):
             if running.call is call and not running.ended and call.done():
                 await running.turn()
             elif running.call is call and running.error is None and running.flow.commit():
+                running.flow.deliver()
                 return metadata
         return cast("grpc.aio.Metadata", running.error.initial_metadata())
 

@@ -35,6 +35,7 @@ def client_interceptors(
     target: str = "",
     clock: Callable[[], float] = time.monotonic,
     random: Callable[[], float] = random_numbers.random,
+    options: Iterable[tuple[str, Any]] = (),
 ) -> list[grpc.aio.ClientInterceptor]:
     """Return interceptors for ``grpc.aio.insecure_channel`` that do what `wrap_channel` does, as far as grpc lets them.
 
@@ -55,13 +56,15 @@ def client_interceptors(
         target: what observers and policies call the target; grpc does not tell interceptors.
         clock: as for `wrap_channel`.
         random: as for `wrap_channel`.
+        options: as for `wrap_channel`: the arguments that the channel is made with.
 
     Returns:
         Four interceptors, one for each kind of call: grpc.aio takes an object for its first kind only.
     """
     observers = tuple(observers)
     source = source_of(policy, state, observers)
-    methods = Methods(source, audience=Audience(observers), target=target, clock=clock, random=random)
+    audience = Audience(observers)
+    methods = Methods(source, audience=audience, target=target, clock=clock, random=random, options=options)
     return [
         UnaryUnaryInterceptor(methods),
         UnaryStreamInterceptor(methods),

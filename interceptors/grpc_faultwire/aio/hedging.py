@@ -64,13 +64,6 @@ class Hedges:
         if attempt is not None:
             self._running.resend(attempt)
 
-    def _again(self) -> None:
-        attempt = self._running.flow.send()
-        if attempt is not None:
-            self._running.resend(attempt)
-        else:
-            self._running.go_on(None)
-
     # Ends.
 
     def _on_done(self, call: Any) -> None:
@@ -103,11 +96,12 @@ class Hedges:
 
     def _settle(self, attempt: Attempt, call: Any, error: StatusError) -> None:
         running = self._running
-        # What was due is so no more: the policy says anew.
-        running.unschedule()
+        if running.flow.refresh is None:
+            # What was due is so no more: the policy says anew.
+            running.unschedule()
         delay = running.flow.settle(attempt, error)
         if delay is not None:
-            running.schedule(delay, self._again)
+            running.schedule(delay, running.refresh)
         elif running.flow.how is None and running.flow.falling is None:
             self._await_next()
         else:

@@ -357,7 +357,7 @@ class Running(Recovering):
         if call is not self.call:
             return False
         if response is not grpc.aio.EOF:
-            if not self.ended and not self.flow.committed:
+            if not self.ended and not (self.flow.committed and self.flow.delivered):
                 if not self.flow.deliver():
                     return False
                 if self.flow.resume is not None:

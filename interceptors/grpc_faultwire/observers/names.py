@@ -63,8 +63,8 @@ LABELS = (
     Field(
         "result",
         "name",
-        "of a hedge: sent, budget, circuit_open; of a fallback: answered, failed; of a batch's items: ok, failed, "
-        "interrupted, not_attempted, rolled_back",
+        "of a hedge: sent, budget, circuit_open, deadline; of a fallback: answered, failed; of a batch's items: ok, "
+        "failed, interrupted, not_attempted, rolled_back",
     ),
     Field("target", "name", "what the channel was made for"),
     Field("breaker", "name", "what the circuit breaker guards"),
@@ -209,7 +209,7 @@ CIRCUIT_CALL = EventName(
 HEDGE = EventName(
     "hedge",
     "A further attempt was due beside one in flight.",
-    (_ATTEMPT, Field("result", "string", "sent, budget or circuit_open"), _DELAY),
+    (_ATTEMPT, Field("result", "string", "sent, budget, circuit_open or deadline"), _DELAY),
 )
 FALLBACK = EventName(
     "fallback",

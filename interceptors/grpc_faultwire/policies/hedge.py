@@ -159,6 +159,17 @@ class HedgeState:
         if taken is not None and self._budget is not None:
             self._budget.refund(taken)
 
+    def lost(self) -> None:
+        """Say that an attempt has ended whose end tells nothing."""
+        self._in_flight -= 1
+
+    def replaced(self, now: float) -> None:
+        """Say that an attempt was refused for its credentials: one with others takes its place, at once and free."""
+        self.unsent()
+        self.lost()
+        self._sent -= 1
+        self._due, self._taken = now, 0.0
+
     def settle(self, verdict: Verdict, now: float) -> HedgeStep:
         """Say how an attempt ended; tells the budget.
 

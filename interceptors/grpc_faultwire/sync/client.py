@@ -27,12 +27,14 @@ def client_interceptors(
     target: str = "",
     clock: Callable[[], float] = time.monotonic,
     random: Callable[[], float] = random_numbers.random,
+    options: Iterable[tuple[str, Any]] = (),
 ) -> list[ClientInterceptor]:
     """Return interceptors for ``grpc.intercept_channel`` that do what `wrap_channel` does, as far as grpc lets them.
 
     Prefer `wrap_channel`. Through this door:
 
     * a call that streams requests is never sent again, since its requests cannot be kept;
+    * a blocking call is not hedged: grpc makes its attempts in the caller's thread, one after the other; futures are;
     * closing the channel does not wake a call that waits to be sent again: it fails when its time has come;
     * serializers are grpc's, and each call makes grpc's multi-callable anew, which costs time;
     * what interceptors outside ours make of an error is theirs: grpc hands errors to them as results.
@@ -44,13 +46,16 @@ def client_interceptors(
         target: what observers and policies call the target; grpc does not tell interceptors.
         clock: as for `wrap_channel`.
         random: as for `wrap_channel`.
+        options: as for `wrap_channel`: the arguments that the channel is made with.
 
     Returns:
         One interceptor, which serves all kinds of calls.
     """
     observers = tuple(observers)
     source = source_of(policy, state, observers)
-    return [ClientInterceptor(Methods(source, audience=Audience(observers), target=target, clock=clock, random=random))]
+    audience = Audience(observers)
+    methods = Methods(source, audience=audience, target=target, clock=clock, random=random, options=options)
+    return [ClientInterceptor(methods)]
 
 
 _Details = namedtuple(  # noqa: PYI024  # grpc's interface has no such class to give types to

@@ -46,6 +46,14 @@ class Hedged(Running):
         if previous is not None:
             previous.cancel()
 
+    def _wake(self, delay: float) -> None:
+        # What was due beside those in flight is so no more: the policy has said anew.
+        with self._changed:
+            alarm, self._next = self._next, None
+        if alarm is not None:
+            alarm.cancel()
+        super()._wake(delay)
+
     def _send_beside(self) -> None:
         if not self.abandoned:
             self._send(self.flow.hedge)

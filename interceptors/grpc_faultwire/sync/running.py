@@ -182,8 +182,11 @@ class Running:
 
     def _wake(self, delay: float) -> None:
         with self._changed:
+            previous = self._alarm
             if not self.done:
                 self._alarm = TIMER.after(delay, self._send_again)
+        if previous is not None:
+            previous.cancel()
 
     def _send_again(self) -> None:
         with self._changed:
@@ -212,9 +215,9 @@ class Running:
         self._fire_elsewhere()
 
     def _ask_and_launch(self, ask: Callable[[], Attempt | None]) -> None:
-        self._backoffs.discard(self)
         attempt = ask()
         if attempt is not None:
+            self._backoffs.discard(self)
             self._launch(attempt)
         else:
             self._go_on(None)

@@ -337,6 +337,7 @@ class Caller:
         observers: Iterable[Any] = (),
         options: Any = None,
         told: bool = False,
+        door: str = "wrapped",
         **settings: Any,
     ) -> Caller:
         """Wrap a new channel.
@@ -346,14 +347,17 @@ class Caller:
             observers: besides the ledger.
             options: the bare channel's arguments.
             told: whether `wrap_channel` is told them.
+            door: "official" for ``client_interceptors`` in place of `wrap_channel`.
             settings: those of `wrap_channel`, such as ``state``.
         """
         if told:
             settings["options"] = options
 
         def make() -> Any:
-            bare = self._bare(options)
-            return self._wrap(bare, policy, observers=[self.ledger, *observers], **settings)
+            settings["observers"] = [self.ledger, *observers]
+            if door == "official":
+                return self._intercepted(options, policy, **settings)
+            return self._wrap(self._bare(options), policy, **settings)
 
         self.channel = self.run(make)
         self._channels.append(self.channel)
@@ -438,6 +442,9 @@ class Caller:
 
     def _wrap(self, *args: Any, **settings: Any) -> Any:
         return sync_world.wrap_channel(*args, **settings)
+
+    def _intercepted(self, arguments: Any, policy: Any, **settings: Any) -> Any:
+        return grpc.intercept_channel(self._bare(arguments), *sync_world.client_interceptors(policy, **settings))
 
     def _begin(self, shape: str, path: str, request: Any, options: dict[str, Any]) -> Any:
         method = getattr(self.channel, shape)(path)
@@ -529,6 +536,10 @@ class AioCaller(Caller):
 
     def _wrap(self, *args: Any, **settings: Any) -> Any:
         return aio_world.wrap_channel(*args, **settings)
+
+    def _intercepted(self, arguments: Any, policy: Any, **settings: Any) -> Any:
+        ours = aio_world.client_interceptors(policy, **settings)
+        return grpc.aio.insecure_channel(self.address, options=arguments, interceptors=ours)
 
     def _begin(self, shape: str, path: str, request: Any, options: dict[str, Any]) -> Any:
         return getattr(self.channel, shape)(path)(request, **options)

@@ -61,6 +61,28 @@ def test_a_stream_that_has_begun_is_left_alone(caller: Caller) -> None:
     assert isinstance(got.error, Unavailable)
 
 
+@pytest.mark.parametrize("door", ["wrapped", "official"])
+def test_requests_that_cannot_be_sent_again_do_not_matter(caller: Caller, door: str) -> None:
+    """A fallback answers as long as the caller has seen nothing, however much it sent."""
+    requests = [bytes(60)] * 5
+    caller.connect(answering(fallback.value([b"instead"]), idempotent=True, replay_bytes=100), door=door)
+    assert caller.client_stream(requests, fail()).value == [b"instead"]
+    got = caller.exchange(requests, fail())
+    assert (got.messages, got.error, len(got.seen)) == ([b"instead"], None, 1)
+    got = caller.exchange(requests, fail("UNAVAILABLE", b"a"))
+    assert got.messages == [b"a"]
+    assert isinstance(got.error, Unavailable)
+    assert [outcome.code.name for outcome in caller.ledger.outcomes()] == ["OK", "OK", "UNAVAILABLE"]
+
+
+def test_headers_that_were_seen_are_part_of_the_answer(caller: Caller) -> None:
+    """Then the error stands."""
+    handle = caller.connect(answering(fallback.value([b"other"]))).begin_stream(hang(headers=True), timeout=1.5)
+    assert dict(caller.run(handle.call.initial_metadata))["early"] == "1"
+    got = handle.result()
+    assert (got.messages, got.error.code()) == ([], grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
 @pytest.mark.parametrize("style", ["unary", "future", "stream"])
 def test_a_fallback_without_an_answer_leaves_the_error(caller: Caller, style: str) -> None:
     """Whether it declines, raises, or answers a stream with something else; the history is there."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import grpc
 import pytest
-from policy_lab import READ, READS, WRITE, Caller, fail, hang, ok
+from policy_lab import READ, READS, WRITE, Act, Caller, fail, hang, ok
 
-from grpc_faultwire import StatusError
+from grpc_faultwire import RetryScope, StatusError
 from grpc_faultwire.config import ClientPolicy
 from grpc_faultwire.policies import BreakerPolicy, BreakerState, BudgetPolicy, HedgePolicy
 from grpc_faultwire.state import PolicyState
@@ -165,7 +166,11 @@ def test_the_deadline_covers_all_attempts(caller: Caller) -> None:
     assert isinstance(got.error, StatusError)
     assert got.error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert got.seconds < 2
-    assert got.seen[1].remaining < got.seen[0].remaining
+    [outcome] = caller.ledger.outcomes()
+    assert [attempt.timeout <= limit for attempt, limit in zip(outcome.attempts, (0.5, 0.46), strict=True)] == [
+        True
+    ] * 2
+    assert got.seen[1].remaining <= 0.46
 
 
 def test_calls_teach_when_to_hedge(caller: Caller) -> None:
@@ -176,3 +181,86 @@ def test_calls_teach_when_to_hedge(caller: Caller) -> None:
     got = caller.unary(hang(), ok(b"second"))
     assert got.value == b"second"
     assert got.seconds < 5
+
+
+# Credentials and deadlines.
+
+
+def refreshing(hook: Any, delay: float = 0.05) -> ClientPolicy:
+    """Hedges, and a hook that is asked for credentials."""
+    return ClientPolicy(hedge=HedgePolicy(delay=delay), refresh=hook)
+
+
+def renewed(error: Any) -> list[tuple[str, str]]:
+    """Give the same new credentials whoever asks."""
+    return [("authorization", "new")]
+
+
+@pytest.mark.parametrize("style", ["unary", "with_call", "future"])
+@pytest.mark.parametrize("act", [fail("UNAUTHENTICATED"), fail("ABORTED", scope=RetryScope.AFTER_REFRESH)])
+def test_credentials_are_refreshed(caller: Caller, style: str, act: Act) -> None:
+    """The refused attempt is replaced at once, at no cost; the caller's own metadata of the same key go."""
+    state = PolicyState()
+    caller.connect(refreshing(renewed, delay=5), state=state, target="here")
+    got = getattr(caller, style)(act, ok(b"2"), metadata=(("authorization", "old"),))
+    got = got.result() if style == "future" else got
+    assert (got.value, got.error) == (b"2", None)
+    assert [seen.get("authorization") for seen in got.seen] == ["old", "new"]
+    caller.ledger.outcomes()
+    assert state.budgets()["here"] == 11  # ten to begin with, and one for the success
+
+
+def test_credentials_are_refreshed_once(caller: Caller) -> None:
+    """A second refusal is fatal."""
+    asked: list[Any] = []
+    got = caller.connect(refreshing(asked.append, delay=5)).unary(fail("UNAUTHENTICATED"))
+    assert got.error.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert (len(got.seen), len(asked)) == (2, 1)
+
+
+def test_a_late_refusal_of_old_credentials_is_no_end(caller: Caller) -> None:
+    """Two attempts are out with the old ones: the first refusal refreshes, the second tells nothing new."""
+    asked: list[Any] = []
+    late = fail("UNAUTHENTICATED", wait=0.25)
+    caller.connect(refreshing(asked.append))
+    got = caller.unary(late, fail("UNAUTHENTICATED"), ok(b"3", wait=0.5))
+    assert (got.value, len(got.seen), len(asked)) == (b"3", 3, 1)
+
+
+def test_a_hook_that_raises_leaves_the_attempts_that_are_out(caller: Caller) -> None:
+    """The first may answer yet; without any, the refusal stands."""
+
+    def raises(error: Any) -> Any:
+        raise ValueError("no token")
+
+    caller.connect(refreshing(raises))
+    assert caller.unary(ok(b"slow", wait=0.3), fail("UNAUTHENTICATED")).value == b"slow"
+    got = caller.unary(fail("UNAUTHENTICATED"))
+    assert (got.error.code(), len(got.seen)) == (grpc.StatusCode.UNAUTHENTICATED, 1)
+    got = caller.unary(fail(wait=0.3), fail("UNAUTHENTICATED"))
+    assert (got.error.code(), len(got.seen)) == (grpc.StatusCode.UNAVAILABLE, 2)
+
+
+@pytest.mark.parametrize("act", [fail(pushback="20000"), fail("RESOURCE_EXHAUSTED", retry_info=20.0)])
+@pytest.mark.parametrize("style", ["unary", "future"])
+def test_a_delay_that_does_not_fit_the_deadline_ends_the_call_now(caller: Caller, style: str, act: Act) -> None:
+    """With the real error, and not later with DEADLINE_EXCEEDED."""
+    caller.connect(hedged(delay=3.0))
+    got = getattr(caller, style)(act, timeout=5)
+    got = got.result() if style == "future" else got
+    assert (got.error.code().name, len(got.seen)) == (act.code, 1)
+    assert got.seconds < 2.5
+    assert caller.ledger.said("hedge", "result") == ["deadline"]
+
+
+def test_closing_the_channel_ends_the_wait_for_the_next(caller: Caller) -> None:
+    """However many were due before the server pushed back."""
+    handle = caller.connect(hedged(delay=0.6)).future(fail(pushback="20000"), timeout=30)
+    caller.server.arrived(handle.key)
+    time.sleep(0.8)
+    since = time.monotonic()
+    caller.close()
+    [outcome] = caller.ledger.outcomes()
+    assert outcome.code is grpc.StatusCode.CANCELLED
+    assert time.monotonic() - since < 2
+    assert handle.done()

@@ -62,6 +62,20 @@ def test_an_attempt_ends(out, verdict, step, due):
         assert state.due_in(2.0) == (due and pytest.approx(due))
 
 
+def test_an_attempt_with_other_credentials_takes_the_place_of_a_refused_one():
+    """At once, at no cost, and not counted; what had been taken for another goes back."""
+    budget = RetryBudget(BudgetPolicy(initial=10))
+    state = launched(2, budget)
+    assert state.take()
+    assert budget.tokens == 5
+    state.replaced(2.5)
+    assert (state.due_in(2.5), state.take(), budget.tokens) == (0.0, True, 10)
+    state.launched(2.5)
+    assert (state.due_in(2.5), budget.tokens) == (1.0, 10)  # the third of three is to come
+    state.lost()
+    assert state.settle(FAILED._replace(stop=True), 3.0) is FINISH
+
+
 def test_the_last_failure_is_the_calls():
     """When every attempt has failed, the last failure ends the call, and not one earlier."""
     state = launched(3)
