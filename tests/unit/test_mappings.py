@@ -171,6 +171,14 @@ def test_the_number_of_violations_is_bounded():
     assert len(error.find(rpc.BadRequest).field_violations) == MAX_VIOLATIONS
 
 
+def test_a_rule_of_ones_own_whose_name_is_no_reason():
+    """A violation of a rule with an odd name has no reason; which rule it was is not told."""
+    problem = {"type": pydantic_core.PydanticCustomError("no", CANARY), "loc": ("isbn",), "input": CANARY}
+    error = mapped("pydantic", pydantic_core.ValidationError.from_exception_data("Order", [problem]))
+    (violation,) = error.find(rpc.BadRequest).field_violations
+    assert (violation.field, violation.reason, violation.description) == ("isbn", "", "The value is not accepted.")
+
+
 def test_pydantic_goes_before_the_standard_library():
     """A ValidationError is a ValueError, and its own map is closer."""
     translator = Translator(maps=["stdlib", "pydantic"])

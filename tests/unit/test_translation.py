@@ -135,6 +135,21 @@ def test_pass_through(exception, left):
     assert translation.exception is (exception if left or isinstance(exception, SystemExit) else None)
 
 
+def test_a_handler_that_fails_in_a_circle():
+    """A failure whose causes are a circle is logged as it is; nothing walks it for ever."""
+    translator = Translator()
+    first, second = KeyError("1"), KeyError("2")
+    first.__cause__, second.__cause__ = second, first
+
+    @translator.handler(ValueError)
+    def fail(error, call):
+        raise first
+
+    translation = translated(translator, ValueError())
+    assert type(translation.error) is Internal
+    assert translation.exception is first
+
+
 def test_an_error_leaves_as_it_is():
     """A StatusError that was raised here is what leaves, and there is nothing more to log."""
     error = NotFound("It is missing.")

@@ -382,3 +382,13 @@ def test_the_longest_names_fit_the_least_budget():
         reply = encode(error, service="s" * 200, method="M", redactor=Redactor(), now=1.0, budget=1024)
         (value,) = [value for key, value in reply.trailers if key == DETAILS_KEY]
         assert base64_size(len(value)) + message_size(reply.message) <= 1024
+
+
+def test_trailers_that_only_a_proxy_refuses_are_kept():
+    """Binary trailers that fit gRPC's core, and are too large in base64 alone, stay when nothing else is left."""
+    one = draft([{"message": "m" * 400}], trailers=[("x-bin", b"x" * 6000)])
+    status = fit(one)
+    assert status == one.status()
+    assert one.excess(BUDGET) > 0
+    assert (one.message, len(one.trailers)) == ("", 1)
+    assert list(one.report.truncation.dropped) == ["details", "message"]

@@ -300,7 +300,13 @@ class Requests(AsyncIterator[Any]):
         self._call = call
 
     async def __anext__(self) -> Any:
-        request = checked(await anext(self._requests))
+        try:
+            request = checked(await anext(self._requests))
+        except StopAsyncIteration:
+            # To grpc the stream of a caller that cancels has ended, too; it cancels the task a moment later. A handler
+            # must not take half a stream for the whole.
+            await asyncio.sleep(0)
+            raise
         if self._call.served.counts:
             self._call.message("received")
         return request
