@@ -142,6 +142,10 @@ class Board:
 
     # What is shown.
 
+    def state(self) -> tuple[object, ...]:
+        """Return what is compared to know whether anything has changed."""
+        return id(self.snapshot), self.chosen, self.news, self.asked, self.stale
+
     def title(self) -> str:
         """Return a line on all of it."""
         if self.snapshot is None:

@@ -163,9 +163,12 @@ def _live(watcher: Watcher, admin: Admin, options: argparse.Namespace) -> int:
         raise Problem("a live view needs rich: pip install 'grpc-faultwire[cli]'; --once does without") from None
     console, board = Console(no_color={"never": True, "always": False}.get(options.color)), Board()
     with keyboard() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
-        last = None
+        last = drawn = None
         while last is None:
-            live.update(draw(board, options.target, console), refresh=True)
+            seen = (*board.state(), console.size)
+            if seen != drawn:
+                live.update(draw(board, options.target, console), refresh=True)
+                drawn = seen
             last = _step(watcher, admin, board, keys, options)
     if last:
         complain(last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 
 import pytest
@@ -61,3 +62,9 @@ def test_without_rich_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "rich", None)
     assert lines(progress(1000)) == ["books  1,000 of 1,000  1,000 ok, 1 calls"]
+
+
+def test_batches_do_not_import_rich() -> None:
+    """Only a bar that is made does."""
+    code = "import sys, grpc_faultwire.batch.sync, grpc_faultwire.batch.aio; sys.exit('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
