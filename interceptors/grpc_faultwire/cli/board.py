@@ -144,7 +144,8 @@ class Board:
 
     def state(self) -> tuple[object, ...]:
         """Return what is compared to know whether anything has changed."""
-        return id(self.snapshot), self.chosen, self.news, self.asked, self.stale
+        at = None if self.snapshot is None else _time(self.snapshot)
+        return at, self.chosen, self.news, self.asked, self.stale
 
     def title(self) -> str:
         """Return a line on all of it."""
