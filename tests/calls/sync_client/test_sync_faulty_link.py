@@ -21,7 +21,7 @@ pytest_plugins = ["sync_lab"]
 
 OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5000),  # how long a connection may take to come about, on a busy machine
     ("grpc.max_reconnect_backoff_ms", 100),
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
