@@ -190,9 +190,13 @@ class ServerCall:
         """Replace the trailers that the handler has set.
 
         Raises:
+            TypeError: they are no pairs, which grpc.aio refuses in the same way.
             ValueError: one cannot travel; gRPC's core would replace the whole status because of it.
         """
-        pairs = tuple((key, value) for key, value in trailers)
+        given = tuple(trailers)
+        if isinstance(trailers, dict) or not all(isinstance(pair, tuple | list) for pair in given):
+            raise TypeError("trailing metadata must be pairs of a key and a value")
+        pairs = tuple((key, value) for key, value in given)
         for key, value in pairs:
             if not valid_trailer(key, value):
                 raise ValueError(

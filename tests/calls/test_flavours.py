@@ -207,6 +207,19 @@ def test_trailers_that_cannot_travel_are_refused_where_they_are_set(world: World
     assert caught(stub, "UnaryUnary", "step").message == "missing"
 
 
+@pytest.mark.parametrize("trailers", [7, {}, {"error": "error"}, [{"error": "error"}], ["ab"]], ids=repr)
+def test_trailers_that_are_no_pairs_are_refused_where_they_are_set(world: World, trailers: Any) -> None:
+    """grpc.aio's word on them is TypeError; grpc takes anything, and fails when it sends it."""
+
+    def step(context: Any) -> Any:
+        with pytest.raises(TypeError):
+            context.set_trailing_metadata(trailers)
+        raise NotFound("missing")
+
+    stub = world.stub({"step": step})
+    assert caught(stub, "UnaryUnary", "step").message == "missing"
+
+
 def test_trailers_of_the_handler_are_kept(world: World) -> None:
     """Trailers that were set before an error, an abort or an abort_with_status arrive with it."""
     from google.rpc import status_pb2

@@ -356,6 +356,7 @@ class Context:
         """Set the trailers.
 
         Raises:
+            TypeError: they are no pairs.
             ValueError: one cannot travel; gRPC's core would replace the whole status because of it.
         """
         self.grpc_context.set_trailing_metadata(self.call.set_trailers(trailing_metadata))

@@ -310,6 +310,7 @@ class Context:
         """Set the trailers.
 
         Raises:
+            TypeError: they are no pairs.
             ValueError: one cannot travel; gRPC's core would replace the whole status because of it.
         """
         self._context.set_trailing_metadata(self.call.set_trailers(trailing_metadata))
