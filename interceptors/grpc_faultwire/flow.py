@@ -198,12 +198,12 @@ class Flow:
         """Say that part of the answer is about to be delivered, which commits a stream that cannot be resumed.
 
         Returns:
-            False, and nothing changes, if another attempt has been decided: its answer counts, and not this one.
+            False, and nothing changes, if another attempt or a fallback has been decided: its answer counts.
         """
         if self.delivered and self.committed:
             return True
         with self._lock:
-            if self._waiting():
+            if self._waiting() or self.falling is not None:
                 return False
             self.committed = self.committed or self.resume is None
             self.delivered = True
@@ -280,6 +280,11 @@ class Flow:
     def retriable(self) -> bool:
         """Whether there may be another attempt."""
         return self._decisions is not None and not self.committed and self.how is None
+
+    @property
+    def recoverable(self) -> bool:
+        """Whether there may be another attempt, or a fallback's answer."""
+        return self._decisions is not None and self.how is None and not (self.committed and self.delivered)
 
     def time_remaining(self) -> float | None:
         """Return the seconds left of the caller's timeout, at least 0; None: no limit."""

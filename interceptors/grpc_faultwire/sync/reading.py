@@ -1,7 +1,7 @@
 """A call whose attempt in flight is read by threads that wait: for responses, or for initial metadata.
 
 Who decides when an attempt has ended? grpc's callback, in the channel's thread; but a thread that waits inside the
-attempt decides in its place as long as another attempt is possible: else both would go on, and a message would be
+attempt decides in its place as long as something may take its place: else both would go on, and a message would be
 delivered twice.
 """
 
@@ -23,7 +23,7 @@ class Reading(Running):
     _left = False
 
     def _left_to_reader(self) -> bool:
-        if not self._readers or not self.flow.retriable:
+        if not self._readers or not self.flow.recoverable:
             return False
         self._left = True
         return True
@@ -63,7 +63,7 @@ class Reading(Running):
             delivered = False
             try:
                 metadata = inner.initial_metadata()
-                if self.flow.retriable and inner.done():
+                if self.flow.recoverable and inner.done():
                     self._left = True
                 else:
                     delivered = self.flow.deliver()
