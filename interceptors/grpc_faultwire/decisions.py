@@ -198,6 +198,7 @@ class CallDecisions(Decisions):
         Raises:
             StatusError: the circuit is open.
         """
+        hedges = self._hedge is not None and not self._promised
         self.refresh, self._promised = None, False
         if self._breaker is not None:
             permit = self._breaker.acquire(now, timeout=attempt.timeout, watched=self._method.watched)
@@ -210,6 +211,8 @@ class CallDecisions(Decisions):
                 attempt.permit = permit
                 if permit.shadowed:
                     self._note_rejection(self._breaker, self._breaker.state, None)
+        if hedges:
+            self._note(names.HEDGE, attempt=attempt.number, result="sent")
         limit = self._method.settings.attempt_timeout
         if limit is not None and (attempt.timeout is None or attempt.timeout > limit):
             attempt.timeout = limit
@@ -282,7 +285,8 @@ class CallDecisions(Decisions):
         if self._hedge is None or self._promised or self._hedge.due_in(self.flow.plan.clock()) is None:
             return False
         taken = self._hedge.take()
-        self._note(names.HEDGE, attempt=len(self.flow.attempts) + 1, result="sent" if taken else "budget")
+        if not taken:
+            self._note(names.HEDGE, attempt=len(self.flow.attempts) + 1, result="budget")
         return taken
 
     def covers(self, error: StatusError) -> bool:
