@@ -24,7 +24,7 @@ from faultwire.testing.v1 import scripted_pb2_grpc
 from grpc_faultwire import Unavailable, aio, sync
 from grpc_faultwire.config import ClientPolicy
 from grpc_faultwire.observers import LoggingObserver, OpenTelemetryObserver
-from grpc_faultwire.policies import BreakerPolicy, RetryPolicy
+from grpc_faultwire.policies import BreakerPolicy, HedgePolicy, RetryPolicy
 from grpc_faultwire.state import PolicyState
 from grpc_faultwire.testing import ScriptedServicer, serve
 
@@ -161,6 +161,29 @@ def test_open_circuit(run: Run) -> None:
     assert total("grpc_client_circuit_transitions_total", from_state="closed", to_state="open") == 1
     assert total("grpc_client_circuit_state", breaker=breaker, state="open") == 1
     assert total("grpc_client_circuit_state", breaker=breaker, state="closed") == 0
+
+
+def test_refused_hedge(run: Run) -> None:
+    """A hedge that is due while the circuit is open is told of once, as refused, and is no attempt."""
+    telemetry = Telemetry()
+    state = PolicyState()
+    refused = threading.Event()
+
+    class Listener:
+        def on_start(self, call: Any) -> None: ...
+
+        def on_event(self, token: Any, event: Any) -> None:
+            if event.name == "hedge":
+                refused.set()
+
+    def opening(_context: Any) -> None:
+        state.force_open(("lab", "faultwire.testing.v1.Scripted"), time.monotonic())
+        refused.wait(5)
+
+    policy = ClientPolicy(hedge=HedgePolicy(delay=0.05), idempotent=True)
+    assert run(opening, [*telemetry.observers, Listener()], policy, state=state) == [Code.OK]
+    assert telemetry.total("grpc_client_hedges_total", result="circuit_open") == 1
+    assert telemetry.total("grpc_client_hedges_total") == telemetry.total("grpc_client_attempts_total") == 1
 
 
 def test_attempts_as_spans(run: Run) -> None:
