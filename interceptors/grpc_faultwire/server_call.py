@@ -208,12 +208,14 @@ class ServerCall:
 
     # How the handler ends.
 
-    def returned(self, response: Any = None, *, serializer: Any = UNCHECKED) -> Exit:
+    def returned(self, response: Any = None, *, serializer: Any = UNCHECKED, cancelled: bool = False) -> Exit:
         """Decide what happens when the handler has returned, or its stream has ended.
 
         Args:
             response: of a unary method.
             serializer: its method's.
+            cancelled: whether the RPC's own task was cancelled, and the handler took no notice: then its caller has
+                gone, unless it was the handler itself.
 
         Raises:
             UnserializableError: the response cannot be sent.
@@ -224,7 +226,7 @@ class ServerCall:
             return self._answer(said_error(self.code, self.details, self.trailers or ()))
         if serializer is not UNCHECKED:
             check(response, serializer)
-        gone = self._gone()
+        gone = self._departure() if cancelled else self._gone()
         if gone is not None:
             self._end(gone, "cancelled")
         elif self._recovered is not None:

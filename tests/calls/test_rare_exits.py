@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -125,7 +126,82 @@ def test_a_generator_that_raises_while_it_is_closed(world: World, shape: str, ca
         assert "a handler's generator raised while it was closed" in caplog.text
 
 
+@pytest.mark.parametrize("shape", ["UnaryStream", "StreamStream"])
+def test_a_caller_that_goes_while_a_generator_is_closed(world: World, shape: str) -> None:
+    """The cancellation ends a close that takes its time; the exit that was decided before is what is recorded."""
+    aio_only(world, "async generators")
+    closing, closed = threading.Event(), threading.Event()
+
+    async def behavior(_request: Any, _context: Any) -> Any:
+        try:
+            yield "nonsense"
+        finally:
+            closing.set()
+            try:
+                await asyncio.sleep(30)
+            finally:
+                closed.set()
+
+    stub = world.stub(generic(behavior, shape))
+    stream = getattr(stub, shape)(pb.Request() if shape == "UnaryStream" else iter([pb.Request()]), timeout=20)
+    assert closing.wait(5)
+    stream.cancel()
+    assert closed.wait(5)
+    assert [outcome.code for outcome in world.recorder.wait()] == [Code.INTERNAL]
+
+
+@pytest.mark.parametrize("shape", ["UnaryStream", "StreamStream"])
+def test_a_plain_function_that_raises_stop_iteration(world: World, shape: str) -> None:
+    """Not taken for the end of a stream: no iterator was there yet."""
+
+    def behavior(_request: Any, _context: Any) -> Any:
+        raise StopIteration
+
+    error = caught(world.stub(generic(behavior, shape)), shape)
+    assert (error.code(), error.message) == (Code.INTERNAL, "Internal error.")
+
+
 # Callers that go.
+
+
+def test_a_handler_that_outlasts_its_deadline(world: World) -> None:
+    """A handler that returns after the deadline is recorded as late, though grpc could not cancel it."""
+    aio_only(world, "handlers that block the event loop")
+
+    async def behavior(_request: Any, context: Any) -> Any:
+        while context.time_remaining() > 0:
+            time.sleep(0.01)  # noqa: ASYNC251  # it blocks the loop, so that no cancellation gets in between
+        return pb.Response()
+
+    stub = world.stub(generic(behavior, "UnaryUnary"))
+    with pytest.raises(grpc.RpcError) as error:
+        stub.UnaryUnary(pb.Request(), timeout=0.2)
+    assert error.value.code() is Code.DEADLINE_EXCEEDED
+    [outcome] = world.recorder.wait()
+    assert (outcome.code, outcome.how) == (Code.DEADLINE_EXCEEDED, "cancelled")
+
+
+@pytest.mark.parametrize("shape", ["UnaryStream", "StreamStream"])
+def test_a_handler_that_swallows_its_cancellation(world: World, shape: str) -> None:
+    """It returns as if all were well; what is recorded, once, is that its caller had gone."""
+    aio_only(world, "tasks")
+    entered, left = threading.Event(), threading.Event()
+
+    async def behavior(_request: Any, context: Any) -> None:
+        await context.write(pb.Response(number=1))
+        entered.set()
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            left.set()
+
+    stub = world.stub(generic(behavior, shape))
+    stream = getattr(stub, shape)(pb.Request() if shape == "UnaryStream" else iter([pb.Request()]), timeout=20)
+    assert entered.wait(5)
+    stream.cancel()
+    assert left.wait(5)
+    [outcome] = world.recorder.wait()
+    assert (outcome.code, outcome.how) == (Code.CANCELLED, "cancelled")
 
 
 def test_callers_that_go_while_they_are_read(world: World) -> None:

@@ -347,6 +347,7 @@ def _any(packed):
             id="map-of-any",
         ),
         pytest.param({"packed": {"type_url": "h/nobody.Knows", "value": b"canary"}}, {}, id="any-unknown"),
+        pytest.param({"anys": {"1": {"type_url": "h/nobody.Knows", "value": b"canary"}}}, {}, id="map-of-any-unknown"),
         pytest.param({"packed": {"type_url": "h/google.rpc.Help", "value": b"\xff"}}, {}, id="any-garbage"),
         pytest.param(
             {"all_packed": [{"type_url": "h/nobody.Knows"}, _any(SECRET_PACKED)]},

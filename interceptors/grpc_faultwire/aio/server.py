@@ -89,7 +89,7 @@ def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
         response = None
         try:
             response = await run(_received(request, call), context)
-            leaving = call.returned(response, serializer=serializer)
+            leaving = call.returned(response, serializer=serializer, cancelled=_cancelled())
         except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
             leaving = call.raised(exception, cancelled=_cancelled(exception))
         if isinstance(leaving, Recoverable):
@@ -121,7 +121,7 @@ def _writer(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
         grpc_context.add_done_callback(lambda _: call.gone())
         try:
             await run(_received(request, call), context)
-            leaving = call.returned()
+            leaving = call.returned(cancelled=_cancelled())
         except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
             leaving = call.raised(exception, cancelled=_cancelled(exception))
         if isinstance(leaving, Recoverable):
@@ -137,7 +137,7 @@ async def _write_all(call: ServerCall, context: Context, following: Any) -> Exit
     try:
         async for response in _Responses(lambda: following):
             await context.write(response)
-        return call.returned()
+        return call.returned(cancelled=_cancelled())
     except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
         return call.raised(exception, cancelled=_cancelled(exception))
 
@@ -178,7 +178,7 @@ async def _take(call: ServerCall, responses: _Responses) -> tuple[Any, Exit]:
             if served.counts:
                 call.message("sent")
             return response, None
-        leaving = call.returned()
+        leaving = call.returned(cancelled=_cancelled())
     except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
         leaving = call.raised(exception, cancelled=_cancelled(exception))
     if isinstance(leaving, Recoverable):
@@ -235,10 +235,11 @@ async def _withdraw(context: Context, leaving: Withdrawal) -> None:
     raise leaving.exception
 
 
-def _cancelled(exception: BaseException) -> bool:
+def _cancelled(exception: BaseException | None = None) -> bool:
     """Tell whether the RPC's own task was cancelled: by grpc, as the caller has gone, or by the handler itself."""
     task = asyncio.current_task()
-    return isinstance(exception, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    came_of_it = exception is None or isinstance(exception, asyncio.CancelledError)
+    return came_of_it and task is not None and task.cancelling() > 0
 
 
 def _received(request: Any, call: ServerCall) -> Any:
