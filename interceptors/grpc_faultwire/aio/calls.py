@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -289,17 +289,17 @@ class Responses(AsyncGenerator[Any, None]):
     def _begin(self, call: Any) -> None:
         self._call, self._source = call, call.__aiter__()
 
-    async def _advance(self, call: Any) -> Any:
+    def _advance(self, call: Any) -> Awaitable[Any]:
         if call is not self._call:
             self._begin(call)
-        return await self._source.__anext__()
+        return self._source.__anext__()  # type: ignore[no-any-return]  # grpc.aio's iterator
 
 
-async def _read(call: Any) -> Any:
-    return await call.read()
+def _read(call: Any) -> Awaitable[Any]:
+    return call.read()  # type: ignore[no-any-return]  # grpc.aio's call object
 
 
-async def _next(running: Running, ask: Callable[[Any], Any]) -> Any:
+async def _next(running: Running, ask: Callable[[Any], Awaitable[Any]]) -> Any:
     """Return the next response of whichever attempt is in flight."""
     while True:
         call = running.call

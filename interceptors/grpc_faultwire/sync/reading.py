@@ -21,6 +21,8 @@ class Reading(Running):
 
     _readers = 0
     _left = False
+    _only: tuple[Attempt, Any] | None = None
+    """The attempt whose responses the caller gets to the end: nobody need be told any more that it is being read."""
 
     def _left_to_reader(self) -> bool:
         if not self._readers or not self.flow.recoverable:
@@ -30,31 +32,44 @@ class Reading(Running):
 
     def next(self) -> Any:
         """Return the next response, or ENDED."""
-        while (entered := self._enter()) is not None:
+        while (entered := self._only or self._enter()) is not None:
             attempt, inner = entered
+            only = entered is self._only
             try:
-                with self.flow.activate():
-                    response = next(inner)
+                response = self._read(inner)
             except StopIteration:
-                self._leave(attempt, inner)
+                self._leave(attempt, inner, only=only)
                 self._settle(attempt, None)
             except grpc.RpcError as raised:
                 error = raised_by(inner, raised)
-                self._leave(attempt, inner)
+                self._leave(attempt, inner, only=only)
                 self._settle(attempt, error)
             except BaseException:
-                self._leave(attempt, inner)
+                self._leave(attempt, inner, only=only)
                 raise
             else:
-                delivered = self.flow.deliver()
-                if delivered and self.flow.resume is not None:
-                    self._last = response
-                self._leave(attempt, inner)
-                if delivered:
-                    self.flow.message("received")
+                if only or self._delivered(attempt, inner, response):
+                    if self.flow.plan.audience.counts_messages:
+                        self.flow.message("received")
                     return response
             self._await_change(attempt)
         return next(self._answers, ENDED)
+
+    def _read(self, inner: Any) -> Any:
+        if not self.flow.plan.audience.activates:
+            return next(inner)
+        with self.flow.activate():
+            return next(inner)
+
+    def _delivered(self, attempt: Attempt, inner: Any, response: Any) -> bool:
+        """Whether the caller gets a response; not if another attempt has taken over."""
+        delivered = self.flow.deliver()
+        if delivered and self.flow.resume is not None:
+            self._last = response
+        self._leave(attempt, inner)
+        if delivered and not self.flow.retriable:
+            self._only = attempt, inner
+        return delivered
 
     def initial_metadata(self) -> Any:
         """Return the initial metadata, once they are there; None if the call has ended without."""
@@ -84,7 +99,10 @@ class Reading(Running):
                 self._changed.wait()
         return None
 
-    def _leave(self, attempt: Attempt, inner: Any) -> None:
+    def _leave(self, attempt: Attempt, inner: Any, *, only: bool = False) -> None:
+        if only:
+            self._only = None
+            return
         with self._changed:
             self._readers -= 1
             decide = self._left and not self._readers
