@@ -17,6 +17,7 @@ from grpc_faultwire.observers.circuits import transition_event
 from grpc_faultwire.observers.current import current_span
 from grpc_faultwire.observers.instruments import instruments
 from grpc_faultwire.observers.labels import Labels
+from grpc_faultwire.observers.series import Add, adding, observing
 from grpc_faultwire.records import OK, Attempt, CallInfo, Event, Kind, Outcome, Side
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class PrometheusObserver:
             max_breakers=max_breakers,
         )
         self._overflows: dict[str, Any] = {}
+        self._circuit_calls: dict[tuple[str, str], Add] = {}
         self._go = label_style == "go"
         self._exemplars = exemplars
         self._slow = slow if exemplars else float("inf")
@@ -119,20 +121,20 @@ class PrometheusObserver:
         """Count a call that begins. The token is the method's: no call has anything of its own here."""
         known = self._calls.get(id(call))
         method = known[1] if known is not None else self._remember(call)
-        method.started.inc()
-        method.in_flight.inc()
+        method.started(1)
+        method.in_flight(1)
         return method
 
     def on_message(self, method: _Method, direction: Literal["sent", "received"]) -> None:
         """Count a message."""
-        (method.sent if direction == "sent" else method.received).inc()
+        (method.sent if direction == "sent" else method.received)(1)
 
     def on_attempt_end(self, method: _Method, attempt: Attempt) -> None:
         """Count an attempt."""
         kind = "hedge" if attempt.hedge else "first" if attempt.number == 1 else "retry"
-        method.attempt(attempt.error, kind).inc()
+        method.attempt(attempt.error, kind)(1)
         if attempt.ended is not None:
-            method.attempt_seconds().observe(max(attempt.ended - attempt.started, 0.0))
+            method.attempt_seconds()(max(attempt.ended - attempt.started, 0.0))
 
     def on_event(self, method: _Method | None, event: Event) -> None:
         """Count a decision. Without a call (the token is None) only breakers and budgets are of interest."""
@@ -146,10 +148,10 @@ class PrometheusObserver:
 
     def on_end(self, method: _Method, outcome: Outcome) -> None:
         """Count a call that ended."""
-        method.in_flight.dec()
+        method.in_flight(-1)
         if outcome.error is None and outcome.seconds < self._slow:
-            method.ok.inc()
-            method.seconds.observe(outcome.seconds)
+            method.ok(1)
+            method.took(outcome.seconds)
         else:
             exemplar = self._exemplar()
             # A scrape sees the last one of a series, and each costs more than all counting.
@@ -250,8 +252,11 @@ class PrometheusObserver:
         self._client("circuit_state", breaker, after).set(1)
 
     def _on_circuit_call(self, _method: _Method | None, event: Any) -> None:
-        breaker = self._labels.breaker(str(event["breaker"]))
-        self._client("circuit_calls", breaker, self._labels.word(event["kind"])).inc()
+        key = self._labels.breaker(str(event["breaker"])), self._labels.word(event["kind"])
+        count = self._circuit_calls.get(key)
+        if count is None:
+            count = self._circuit_calls[key] = adding(self._client("circuit_calls", *key))
+        count(1)
 
     def _client(self, key: str, *labels: str) -> Any:
         return self._instruments.sides[Side.CLIENT][key].labels(*labels)
@@ -280,6 +285,7 @@ class _Method:
         "service",
         "side",
         "started",
+        "took",
     )
 
     def __init__(
@@ -291,18 +297,19 @@ class _Method:
         self._go = go
         self._type = kind.value if go else kind.name
         typed = self._type, self.service, self.method
-        self.started = instruments["started"].labels(*typed)
+        self.started = adding(instruments["started"].labels(*typed))
         self.seconds = instruments["seconds"].labels(*typed)
-        self.received = instruments["received"].labels(*typed)
-        self.sent = instruments["sent"].labels(*typed)
-        self.in_flight = instruments["in_flight"].labels(self.service, self.method)
+        self.took = observing(self.seconds)
+        self.received = adding(instruments["received"].labels(*typed))
+        self.sent = adding(instruments["sent"].labels(*typed))
+        self.in_flight = adding(instruments["in_flight"].labels(self.service, self.method))
         self._handled: dict[grpc.StatusCode, Any] = {}
         self._errors: dict[tuple[Any, ...], Any] = {}
-        self._attempts: dict[Any, Any] = {}
-        self._attempt_seconds: Any = None
+        self._attempts: dict[Any, Add] = {}
+        self._attempt_seconds: Add | None = None
         self._exemplar_at = float("-inf")
         self._children: dict[tuple[str, ...], Any] = {}
-        self.ok = self.handled(OK)
+        self.ok = adding(self.handled(OK))
 
     def is_due(self, now: float) -> bool:
         """Tell whether the last exemplar is a second old.
@@ -341,19 +348,19 @@ class _Method:
             found = self._errors[key] = self._error(error.code(), *words)
         return found
 
-    def attempt(self, error: StatusError | None, kind: str) -> Any:
-        """Return the counter of attempts like one that ended with this."""
+    def attempt(self, error: StatusError | None, kind: str) -> Add:
+        """Return what counts attempts like one that ended with this."""
         key = kind if error is None else (kind, error.code())
         found = self._attempts.get(key)
         if found is None:
             labels = self.service, self.method, self._code(OK if error is None else error.code()), kind
-            found = self._attempts[key] = self._instruments["attempts"].labels(*labels)
+            found = self._attempts[key] = adding(self._instruments["attempts"].labels(*labels))
         return found
 
-    def attempt_seconds(self) -> Any:
-        """Return the histogram of attempts' durations."""
+    def attempt_seconds(self) -> Add:
+        """Return what takes the durations of attempts."""
         if self._attempt_seconds is None:
-            self._attempt_seconds = self.child("attempt_seconds")
+            self._attempt_seconds = observing(self.child("attempt_seconds"))
         return self._attempt_seconds
 
     def child(self, key: str, *labels: str) -> Any:
