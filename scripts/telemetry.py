@@ -38,9 +38,8 @@ Always true: started = handled + in flight; the errors' sum = handled - OK; atte
 hedges. A refused call is handled, and is no attempt.
 
 Breakers change outside calls too, so their listener tells of it: `PolicyState.listen(observer.on_transition)`.
-
-### Several processes
-
+"""
+PROCESSES = """
 Python serves from one core; several processes that listen on one port (`grpc.so_reuseport`, on Linux) serve from more.
 `python -m examples.reuseport_server` is such a server, and its metrics add up. In short:
 
@@ -140,6 +139,8 @@ def page() -> str:
         "### Labels",
         table(("label", "values"), ((code(one.name), one.help) for one in names.LABELS)),
         f"Buckets of durations, in seconds: {', '.join(f'{one:g}' for one in naming.SECONDS)}.\n",
+        "### Several processes",
+        PROCESSES,
         "## OpenTelemetry",
         OPENTELEMETRY,
         "### Attributes of spans",
