@@ -61,9 +61,24 @@ cover: $(VENV)/.ready ## Run the fast tests and show the branches that they do n
 soak: $(VENV)/.ready ## 10,000 randomised exits under concurrency and cancellation: no hang, nothing left behind.
 	$(PYTEST) -m soak -q
 
+.venvs/bench/.ready: pyproject.toml
+	$(PYTHON) -m venv .venvs/bench
+	.venvs/bench/bin/python -m pip --disable-pip-version-check --quiet install --upgrade 'pip>=25.1'
+	.venvs/bench/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[all]' --group bench
+	@touch $@
+
 .PHONY: bench
-bench: $(VENV)/.ready ## Measure what it costs.
-	$(BIN)/python -m benchmarks
+bench: .venvs/bench/.ready ## Measure what it costs, beside its peers: a look (docs/benchmarks.md).
+	.venvs/bench/bin/python -m benchmarks quick
+
+.PHONY: bench-full
+bench-full: .venvs/bench/.ready ## Measure everything, and write docs/benchmarks.md; a run that was cut goes on.
+	.venvs/bench/bin/python -m benchmarks full
+	.venvs/bench/bin/python -m benchmarks.docs
+
+.PHONY: scale
+scale: .venvs/bench/.ready ## Measure load, methods and breaker keys, and soak for five minutes.
+	.venvs/bench/bin/python -m benchmarks full scale soak
 
 .PHONY: bench-check
 bench-check: $(VENV)/.ready ## Count calls and memory of each kind of RPC, and hold them against the committed budgets.

@@ -23,7 +23,6 @@ from grpc_faultwire.config import ClientPolicy
 from grpc_faultwire.observers import PrometheusObserver
 from grpc_faultwire.policies import BreakerPolicy
 from grpc_faultwire.state import PolicyState
-from grpc_faultwire.status import encode
 
 NUMBER = 20
 """Calls that are counted together."""
@@ -67,22 +66,6 @@ def stacks(watcher: Watcher) -> dict[str, tuple[ClientPolicy | None, list[Any]]]
             [PrometheusObserver(CollectorRegistry()), watcher],
         ),
     }
-
-
-def rejecting(fail: service.Fail) -> service.Fail:
-    """Return how a server without us gives callers the same rich error."""
-    try:
-        fail(None, grpc.StatusCode.INVALID_ARGUMENT)
-    except grpc_faultwire.StatusError as error:
-        redactor = grpc_faultwire.Redactor()
-        reply = encode(error, service=service.NAME, method="Raise", redactor=redactor, now=1.0)
-
-    def reject(context: Any, code: grpc.StatusCode) -> Any:
-        if code is reply.code:
-            context.set_trailing_metadata(reply.trailers)
-        return context.abort(code, reply.message)
-
-    return reject
 
 
 class Callers:
@@ -210,7 +193,7 @@ def each(name: str, counted: Calls, number: int) -> Figures:
 
 def client_figures(counter: CallCounter) -> Figures:
     figures: Figures = {}
-    with sync_server(rejecting(service.raising)) as address:
+    with sync_server(service.rejecting()) as address:
         for world in ("sync", "aio"):
             watcher = Watcher()
             for stack, (policy, observers) in stacks(watcher).items():

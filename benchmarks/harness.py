@@ -25,13 +25,16 @@ def figure(samples: list[float]) -> Figure:
     return Figure(median, low, high)
 
 
-def interleave(cases: Mapping[str, Callable[[int], float]], *, rounds: int, number: int) -> dict[str, Figure]:
+def rounds_of(cases: Mapping[str, Callable[[int], float]], *, rounds: int, number: int) -> dict[str, list[float]]:
     """Measure cases in turn.
 
     Args:
         cases: each runs so many calls and returns the CPU seconds that they took.
         rounds: how often each case is measured.
         number: calls in a round.
+
+    Returns:
+        Microseconds for one call: of each case a sample for each round.
     """
     samples: dict[str, list[float]] = {name: [] for name in cases}
     for case in cases.values():
@@ -40,7 +43,12 @@ def interleave(cases: Mapping[str, Callable[[int], float]], *, rounds: int, numb
     for _ in range(rounds):
         for name, case in cases.items():
             samples[name].append(case(number) / number * 1e6)
-    return {name: figure(values) for name, values in samples.items()}
+    return samples
+
+
+def interleave(cases: Mapping[str, Callable[[int], float]], *, rounds: int, number: int) -> dict[str, Figure]:
+    """Measure cases in turn, as `rounds_of`; return the figure of each."""
+    return {name: figure(values) for name, values in rounds_of(cases, rounds=rounds, number=number).items()}
 
 
 def in_process(function: Callable[[], object]) -> Callable[[int], float]:

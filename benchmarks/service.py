@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import operator
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,12 +13,15 @@ from typing import Any
 import grpc
 from google.rpc import error_details_pb2
 
-from grpc_faultwire import InvalidArgument, Unavailable
+from grpc_faultwire import InvalidArgument, Redactor, StatusError, Unavailable
+from grpc_faultwire.status import encode
 
 NAME = "bench.Bench"
 OK, RAISE, CRASH = f"/{NAME}/Ok", f"/{NAME}/Raise", f"/{NAME}/Crash"
 FLAKY, DOWN, HANG = f"/{NAME}/Flaky", f"/{NAME}/Down", f"/{NAME}/Hang"
 STREAM, BIDI, CPU = f"/{NAME}/Stream", f"/{NAME}/Bidi", f"/{NAME}/Cpu"
+
+_PAYLOAD = operator.attrgetter("payload")
 
 Fail = Callable[[Any, grpc.StatusCode], Any]
 """Ends a call with a code: it raises, or returns what ``context.abort`` returned, to be awaited in aio."""
@@ -40,6 +44,40 @@ def aborting(context: Any, code: grpc.StatusCode) -> Any:
     return context.abort(code, "A field is wrong.")
 
 
+def asynchronous(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a coroutine function that does the same."""
+
+    async def behavior(request: bytes, context: Any) -> Any:
+        return function(request, context)
+
+    return behavior
+
+
+def rejecting() -> Fail:
+    """Return how a server without us gives callers the rich error that a server with us gives."""
+    reply: Any = None
+    try:
+        raising(None, grpc.StatusCode.INVALID_ARGUMENT)
+    except StatusError as error:
+        reply = encode(error, service=NAME, method="Raise", redactor=Redactor(), now=1.0)
+
+    def reject(context: Any, code: grpc.StatusCode) -> Any:
+        if code is reply.code:
+            context.set_trailing_metadata(reply.trailers)
+        return context.abort(code, reply.message)
+
+    return reject
+
+
+class Message:
+    """What unary methods answer. Not bare bytes: grpc-interceptor takes an answer that can be iterated for a stream."""
+
+    __slots__ = ("payload",)
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+
 class Behaviors:
     """What the methods do, for a sync server.
 
@@ -51,29 +89,29 @@ class Behaviors:
         self.fail = fail
         self.calls = itertools.count()
 
-    def ok(self, request: bytes, _context: Any) -> bytes:
-        return request
+    def ok(self, request: bytes, _context: Any) -> Message:
+        return Message(request)
 
-    def cpu(self, _request: bytes, _context: Any) -> bytes:
-        return str(time.process_time()).encode()
+    def cpu(self, _request: bytes, _context: Any) -> Message:
+        return Message(str(time.process_time()).encode())
 
-    def rich(self, _request: bytes, context: Any) -> bytes:
+    def rich(self, _request: bytes, context: Any) -> Message:
         return self.fail(context, grpc.StatusCode.INVALID_ARGUMENT)
 
-    def crash(self, _request: bytes, _context: Any) -> bytes:
+    def crash(self, _request: bytes, _context: Any) -> Message:
         raise ValueError("It is a bug.")
 
-    def down(self, _request: bytes, context: Any) -> bytes:
+    def down(self, _request: bytes, context: Any) -> Message:
         return self.fail(context, grpc.StatusCode.UNAVAILABLE)
 
-    def flaky(self, request: bytes, context: Any) -> bytes:
-        return request if next(self.calls) % 2 else self.down(request, context)
+    def flaky(self, request: bytes, context: Any) -> Message:
+        return Message(request) if next(self.calls) % 2 else self.down(request, context)
 
-    def hang(self, request: bytes, context: Any) -> bytes:
+    def hang(self, request: bytes, context: Any) -> Message:
         ended = threading.Event()
-        context.add_callback(ended.set)
-        ended.wait(60)
-        return request
+        if context.add_callback(ended.set):  # else it has ended before
+            ended.wait(60)
+        return Message(request)
 
     def stream(self, request: bytes, _context: Any) -> Iterator[bytes]:
         for _ in range(int(request)):
@@ -86,27 +124,27 @@ class Behaviors:
 class AioBehaviors(Behaviors):
     """The same for an aio server."""
 
-    async def ok(self, request: bytes, _context: Any) -> bytes:
-        return request
+    async def ok(self, request: bytes, _context: Any) -> Message:
+        return Message(request)
 
-    async def cpu(self, _request: bytes, _context: Any) -> bytes:
-        return str(time.process_time()).encode()
+    async def cpu(self, _request: bytes, _context: Any) -> Message:
+        return Message(str(time.process_time()).encode())
 
-    async def rich(self, _request: bytes, context: Any) -> bytes:
+    async def rich(self, _request: bytes, context: Any) -> Message:
         return await self.fail(context, grpc.StatusCode.INVALID_ARGUMENT)
 
-    async def crash(self, _request: bytes, _context: Any) -> bytes:
+    async def crash(self, _request: bytes, _context: Any) -> Message:
         raise ValueError("It is a bug.")
 
-    async def down(self, _request: bytes, context: Any) -> bytes:
+    async def down(self, _request: bytes, context: Any) -> Message:
         return await self.fail(context, grpc.StatusCode.UNAVAILABLE)
 
-    async def flaky(self, request: bytes, context: Any) -> bytes:
-        return request if next(self.calls) % 2 else await self.down(request, context)
+    async def flaky(self, request: bytes, context: Any) -> Message:
+        return Message(request) if next(self.calls) % 2 else await self.down(request, context)
 
-    async def hang(self, request: bytes, _context: Any) -> bytes:
+    async def hang(self, request: bytes, _context: Any) -> Message:
         await asyncio.sleep(60)
-        return request
+        return Message(request)
 
     async def stream(self, request: bytes, _context: Any) -> AsyncIterator[bytes]:
         for _ in range(int(request)):
@@ -128,7 +166,7 @@ def handler(world: str, fail: Fail = aborting, methods: int = 0) -> grpc.Generic
     behaviors = Behaviors(fail) if world == "sync" else AioBehaviors(fail)
     unary = {"Ok": "ok", "Cpu": "cpu", "Raise": "rich", "Crash": "crash", "Flaky": "flaky", "Down": "down"}
     handlers = {
-        name: grpc.unary_unary_rpc_method_handler(getattr(behaviors, attribute))
+        name: grpc.unary_unary_rpc_method_handler(getattr(behaviors, attribute), response_serializer=_PAYLOAD)
         for name, attribute in {**unary, "Hang": "hang", **{f"M{n}": "ok" for n in range(methods)}}.items()
     }
     handlers["Stream"] = grpc.unary_stream_rpc_method_handler(behaviors.stream)

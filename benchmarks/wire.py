@@ -7,11 +7,10 @@ from collections.abc import Callable
 import grpc
 from google.protobuf import any_pb2, struct_pb2
 from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
-from benchmarks.harness import in_process, interleave, table
-from grpc_faultwire import InvalidArgument, Redactor, StatusError
-from grpc_faultwire.status import DETAILS_KEY, decode, encode
+from benchmarks.harness import in_process
+from grpc_faultwire import InvalidArgument, StatusError
+from grpc_faultwire.status import DETAILS_KEY, decode
 
 LIMIT = 16_384
 """The hard limit of gRPC's core for all trailers, in bytes."""
@@ -73,31 +72,6 @@ def read_all(trailer: bytes) -> Callable[[], object]:
     return read
 
 
-def run(rounds: int) -> str:
-    redactor = Redactor(metadata_keys=["count"])
-    error = usual()
-
-    def encoded() -> object:
-        return encode(error, service="shop.v1.Shop", method="Order", redactor=redactor, now=1e9)
-
-    reply = encode(error, service="shop.v1.Shop", method="Order", redactor=redactor, now=1e9)
-    trailers = reply.trailers
-    usual_cases = {
-        "make and encode": in_process(lambda: encode(usual(), service="s", method="m", redactor=redactor, now=1e9)),
-        "encode": in_process(encoded),
-        "grpc_status.to_status alone": in_process(lambda: rpc_status.to_status(error.status)),
-        "decode": in_process(lambda: decode(reply.code, reply.message, trailing_metadata=trailers)),
-        "decode and read all details": in_process(read_all(dict(trailers)[DETAILS_KEY])),
-    }
-    worst_cases = {f"{name}, {len(trailer)} B": in_process(read_all(trailer)) for name, trailer in worst().items()}
-    figures = interleave(worst_cases, rounds=rounds, number=20)
-    slowest = max(found.median for found in figures.values())
-    return "\n".join(
-        [
-            table(
-                "A usual error (two field violations, RetryInfo)", interleave(usual_cases, rounds=rounds, number=500)
-            ),
-            table("The worst trailers that fit the transport, every detail read", figures),
-            f"The worst: {slowest / 1000:.2f} ms (limit: 5 ms).\n",
-        ]
-    )
+def worst_cases() -> dict[str, Callable[[int], float]]:
+    """Return cases that read every detail of the worst trailers that fit the transport."""
+    return {f"{name}, {len(trailer)} B": in_process(read_all(trailer)) for name, trailer in worst().items()}
