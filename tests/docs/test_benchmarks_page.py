@@ -22,7 +22,8 @@ def test_the_figures_in_the_readme_are_those_of_the_committed_run() -> None:
     assert shown is not None
     assert shown[0] == docs.summary(RESULTS)
     changed = json.loads(json.dumps(RESULTS))
-    changed["sections"]["cpu"]["client sync: OK"]["ours: all on"] = [1e6] * 15
+    samples = changed["sections"]["cpu"]["client sync: OK"]
+    samples["ours: all on"] = [one + 100 for one in samples["ours: all on"]]
     assert shown[0] != docs.summary(changed)
 
 
