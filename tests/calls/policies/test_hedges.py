@@ -221,9 +221,9 @@ def test_credentials_are_refreshed_once(caller: Caller) -> None:
 def test_a_late_refusal_of_old_credentials_is_no_end(caller: Caller) -> None:
     """Two attempts are out with the old ones: the first refusal refreshes, the second tells nothing new."""
     asked: list[Any] = []
-    late = fail("UNAUTHENTICATED", wait=0.25)
+    late = fail("UNAUTHENTICATED", wait=0.4)
     caller.connect(refreshing(asked.append))
-    got = caller.unary(late, fail("UNAUTHENTICATED"), ok(b"3", wait=0.5))
+    got = caller.unary(late, fail("UNAUTHENTICATED"), ok(b"3", wait=0.8))
     assert (got.value, len(got.seen), len(asked)) == (b"3", 3, 1)
 
 
@@ -234,10 +234,10 @@ def test_a_hook_that_raises_leaves_the_attempts_that_are_out(caller: Caller) -> 
         raise ValueError("no token")
 
     caller.connect(refreshing(raises))
-    assert caller.unary(ok(b"slow", wait=0.3), fail("UNAUTHENTICATED")).value == b"slow"
+    assert caller.unary(ok(b"slow", wait=0.8), fail("UNAUTHENTICATED")).value == b"slow"
     got = caller.unary(fail("UNAUTHENTICATED"))
     assert (got.error.code(), len(got.seen)) == (grpc.StatusCode.UNAUTHENTICATED, 1)
-    got = caller.unary(fail(wait=0.3), fail("UNAUTHENTICATED"))
+    got = caller.unary(fail(wait=0.8), fail("UNAUTHENTICATED"))
     assert (got.error.code(), len(got.seen)) == (grpc.StatusCode.UNAVAILABLE, 2)
 
 
