@@ -107,9 +107,9 @@ def test_a_single_threaded_stream_is_retried_by_its_reader(wrapped: Make, ledger
 def test_after_the_first_message_there_is_no_other_attempt(wrapped: Make, lab: Lab) -> None:
     """What was delivered cannot be taken back: the error comes out as it is."""
     channel = wrapped(Twice())
-    call = channel.unary_stream(path("UnaryStream"))(b"trickle", timeout=0.3)
+    call = channel.unary_stream(path("UnaryStream"))(b"burst")
     assert next(call) == b"0"
-    with pytest.raises(StatusError):
+    with pytest.raises(Unavailable, match="after a message"):
         next(call)
     assert len(lab.quiet()) == 1
 
