@@ -1,0 +1,13 @@
+"""What all tests have in common."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:  # noqa: ARG001  # pytest's signature
+    """Let collections of garbage, which many tests ask for, pass over all that was imported: it takes half the time."""
+    gc.collect()
+    gc.freeze()
