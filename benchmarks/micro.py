@@ -16,7 +16,7 @@ from benchmarks.wire import usual
 from grpc_faultwire import Redactor, StatusError, Translator
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.decisions import source_of
+from grpc_faultwire.enforcement import source_of
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.observers import PrometheusObserver
 from grpc_faultwire.plan import Plan

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-from grpc_faultwire.errors import Cancelled, Origin, StatusError, Unknown
+from grpc_faultwire.errors import StatusError
 from grpc_faultwire.fallback import UNANSWERED
+from grpc_faultwire.local_errors import cancelled
 from grpc_faultwire.plan import Decisions, Plan
 from grpc_faultwire.records import OK, Attempt, Event, How, Outcome
 
@@ -396,31 +397,3 @@ def _history(attempts: Sequence[Attempt], error: StatusError) -> tuple[Attempt, 
     # An error that is reached from its own history would be a cycle, and keep every failed call alive until the next
     # garbage collection.
     return tuple(dataclasses.replace(one, error=None) if one.error is error else one for one in attempts)
-
-
-def cancelled(message: str, metadata: Any) -> StatusError:
-    """Make the error of a call that ended on its own side of the wire.
-
-    Args:
-        message: grpc's sentence for it.
-        metadata: the empty metadata of this world: () in sync, Metadata() in aio.
-    """
-    return _local(Cancelled(message), metadata)
-
-
-def failed(exception: BaseException, metadata: Any) -> StatusError:
-    """Make the error of a call that an exception kept from having a status.
-
-    Args:
-        exception: what was raised instead of an RpcError; it becomes the cause.
-        metadata: as for `cancelled`.
-    """
-    error = _local(Unknown(f"{type(exception).__name__} before the call had a status"), metadata)
-    error.__cause__ = exception
-    return error
-
-
-def _local(error: StatusError, metadata: Any) -> StatusError:
-    error.origin = Origin.LOCAL
-    error._initial_metadata = error._trailing_metadata = metadata
-    return error

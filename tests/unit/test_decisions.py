@@ -23,7 +23,7 @@ from grpc_faultwire import (
 )
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy, calling
-from grpc_faultwire.decisions import Enforcement, MethodPolicies, source_of
+from grpc_faultwire.enforcement import Enforcement, MethodPolicies, source_of
 from grpc_faultwire.errors import DeadlineExceeded
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.plan import Plan

@@ -17,7 +17,8 @@ import pytest
 from grpc_faultwire import flow as flow_module
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.errors import Origin, StatusError, Unavailable
-from grpc_faultwire.flow import ATTEMPTS_KEY, Flow, cancelled, failed
+from grpc_faultwire.flow import ATTEMPTS_KEY, Flow
+from grpc_faultwire.local_errors import cancelled, failed
 from grpc_faultwire.plan import Decisions, Plan
 from grpc_faultwire.records import CallInfo, Event, Kind, Observer, Side
 from grpc_faultwire.testing import FakeClock

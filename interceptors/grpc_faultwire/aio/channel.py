@@ -24,7 +24,7 @@ from grpc_faultwire.aio.recovering import Backoffs
 from grpc_faultwire.aio.serializers import Serializer, deserializing, serializing
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.decisions import source_of
+from grpc_faultwire.enforcement import source_of
 from grpc_faultwire.plan import Plan, PolicySource
 from grpc_faultwire.records import CallInfo, Kind, Side
 from grpc_faultwire.service_config import retried_by_core

@@ -17,8 +17,9 @@ from grpc_faultwire.aio.native import LOCALLY_CANCELLED
 from grpc_faultwire.aio.running import Running, Send
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.decisions import source_of
-from grpc_faultwire.flow import Flow, cancelled, failed
+from grpc_faultwire.enforcement import source_of
+from grpc_faultwire.flow import Flow
+from grpc_faultwire.local_errors import cancelled, failed
 from grpc_faultwire.plan import PolicySource
 from grpc_faultwire.records import Attempt, How, Kind
 from grpc_faultwire.state import PolicyState

@@ -8,7 +8,7 @@ from typing import TypeVar
 from grpc_faultwire.aio.recovering import Backoffs
 from grpc_faultwire.aio.running import Running, Send
 from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.decisions import MethodPolicies
+from grpc_faultwire.enforcement import MethodPolicies
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.plan import Plan
 from grpc_faultwire.records import Kind

@@ -10,7 +10,7 @@ import grpc.aio
 
 from grpc_faultwire.category import Category
 from grpc_faultwire.errors import Origin, StatusError
-from grpc_faultwire.flow import failed
+from grpc_faultwire.local_errors import failed
 from grpc_faultwire.status import decode
 
 LOCALLY_CANCELLED = "Locally cancelled by application!"

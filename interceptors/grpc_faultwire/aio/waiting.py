@@ -12,7 +12,8 @@ import grpc.aio
 from grpc_faultwire.aio.listeners import Listeners
 from grpc_faultwire.aio.native import is_doubtful, is_usage
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.flow import Flow, failed
+from grpc_faultwire.flow import Flow
+from grpc_faultwire.local_errors import failed
 from grpc_faultwire.records import How
 from grpc_faultwire.status import from_rpc_error
 

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.flow import cancelled
+from grpc_faultwire.local_errors import cancelled
 
 if TYPE_CHECKING:
     from grpc_faultwire.sync.running import Running

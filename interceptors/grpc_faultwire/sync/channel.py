@@ -14,7 +14,7 @@ import grpc.aio
 
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.decisions import source_of
+from grpc_faultwire.enforcement import source_of
 from grpc_faultwire.plan import Plan, PolicySource
 from grpc_faultwire.records import CallInfo, Kind, Side
 from grpc_faultwire.service_config import retried_by_core

@@ -12,7 +12,7 @@ import grpc
 
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.decisions import source_of
+from grpc_faultwire.enforcement import source_of
 from grpc_faultwire.plan import PolicySource
 from grpc_faultwire.records import Kind
 from grpc_faultwire.state import PolicyState

@@ -10,7 +10,8 @@ import grpc
 
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.fallback import UNANSWERED
-from grpc_faultwire.flow import Flow, failed
+from grpc_faultwire.flow import Flow
+from grpc_faultwire.local_errors import failed
 from grpc_faultwire.plan import Plan
 from grpc_faultwire.records import Attempt
 from grpc_faultwire.status import from_rpc_error

@@ -13,7 +13,7 @@ from grpc_faultwire import Unavailable
 from grpc_faultwire import fallback as fallbacks
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.decisions import Enforcement
+from grpc_faultwire.enforcement import Enforcement
 from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.observers import LoggingObserver

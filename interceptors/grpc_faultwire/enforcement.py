@@ -1,0 +1,133 @@
+"""What a wrapped channel takes its decisions from: a policy, method by method, and what it remembers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from grpc_faultwire.config import ClientPolicy, by_service, call_options
+from grpc_faultwire.decisions import CallDecisions, name_of
+from grpc_faultwire.observers import names
+from grpc_faultwire.plan import Noting, PolicySource
+from grpc_faultwire.policies import Breaker, Budget, Health, Latencies
+from grpc_faultwire.policy_file import switched
+from grpc_faultwire.presets import is_idempotent, is_safe
+from grpc_faultwire.records import CallInfo, Event, Kind
+from grpc_faultwire.state import PolicyState
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def source_of(
+    policy: ClientPolicy | PolicySource | None, state: PolicyState | None, observers: Iterable[Any] = ()
+) -> PolicySource | None:
+    """Return what a wrapped channel takes its decisions from, less what the environment turns off.
+
+    Args:
+        policy: the channel's.
+        state: shared with other channels; None: its own.
+        observers: those with an ``on_transition`` are told of every change of a breaker, be it outside any call.
+
+    Raises:
+        ValueError: a state without a policy that could use it, or a switch that turns nothing off.
+    """
+    if isinstance(policy, ClientPolicy):
+        enforcement = Enforcement(switched(policy), state)
+        for observer in observers:
+            if hasattr(observer, "on_transition"):
+                enforcement.state.listen(observer.on_transition)
+        return enforcement
+    if state is not None:
+        raise ValueError("a PolicyState is given, and no ClientPolicy to use it.")
+    return policy
+
+
+class Enforcement:
+    """A policy and what it remembers: what a wrapped channel takes its decisions from.
+
+    Args:
+        policy: the caller's.
+        state: shared or the channel's own.
+    """
+
+    def __init__(self, policy: ClientPolicy, state: PolicyState | None = None) -> None:
+        self.policy = policy
+        self.state = state or PolicyState()
+
+    def for_method(self, call: CallInfo) -> MethodPolicies | None:
+        """Return what decides about a method; None: it is exempt."""
+        settings = self.policy.for_call(call)
+        return None if settings is None else MethodPolicies(call, settings, self.state)
+
+
+class MethodPolicies:
+    """What all calls of a method have in common, looked up once.
+
+    Attributes:
+        settings: the policy, with what was overridden for this method.
+        idempotent: what policy and proto say.
+        hedge: for methods with one request and one response; None if they are not hedged.
+        learn: what the fallbacks are told of good answers with; None if none of them learns.
+        resume: for methods with one request and a stream of responses.
+        watched: whether calls that are overdue count as failed; streams are meant to last.
+    """
+
+    def __init__(self, call: CallInfo, settings: ClientPolicy, state: PolicyState) -> None:
+        self.call = call
+        self.settings = settings
+        self.state = state
+        self.enforced = settings.mode == "enforce"
+        self.idempotent = is_idempotent(call) if settings.idempotent is None else settings.idempotent
+        safe = is_safe(call) or settings.idempotent is True
+        self.hedge = settings.hedge if safe and self.enforced and call.kind is Kind.UNARY else None
+        self.resume = settings.resume if self.enforced and call.kind is Kind.SERVER_STREAM else None
+        learns = any(fallback.learn is not None for fallback in settings.fallbacks)
+        self.learn = self._learn if learns and self.enforced and call.kind is Kind.UNARY else None
+        self.replay_bytes = settings.replay_bytes
+        self.wait_for_ready = settings.wait_for_ready
+        self.timeout = settings.timeout
+        self.watched = not call.kind.response_streaming
+        self._budget: Budget | None = None
+        self._key = by_service(call) if settings.breaker_key is by_service else None
+        self._judged: tuple[Breaker | None, dict[Health, Event]] = None, {}
+        self.latencies: Latencies | None = (
+            state.latencies((call.target, call.full_method)) if self.hedge is not None else None
+        )
+
+    def begin(self, flow: Noting) -> CallDecisions | None:
+        """Return the decisions about a call that begins; None if the call wants none."""
+        options = call_options()
+        if not options.policy:
+            return None
+        return CallDecisions(self, flow, self.idempotent if options.idempotent is None else options.idempotent)
+
+    def budget(self) -> Budget | None:
+        """Return the target's budget."""
+        if self._budget is None and self.settings.budget is not None:
+            self._budget = self.state.budget(self.call.target, self.settings.budget)
+        return self._budget
+
+    def breaker(self) -> Breaker | None:
+        """Return the breaker of this call's key."""
+        policy = self.settings.breaker
+        if policy is None:
+            return None
+        return self.state.breaker(self._key or self.settings.breaker_key(self.call), policy)
+
+    def judged(self, breaker: Breaker, health: Health) -> Event:
+        """Return the event of an attempt as a breaker judged it: the same one for all that it judged alike."""
+        known, events = self._judged
+        if known is not breaker:
+            name, key = names.CIRCUIT_CALL.name, name_of(breaker.key)
+            events = {one: Event(name=name, attributes={"breaker": key, "kind": one.value}) for one in Health}
+            self._judged = breaker, events
+        return events[health]
+
+    def _learn(self, request: Any, response: Any, now: float) -> None:
+        for fallback in self.settings.fallbacks:
+            if fallback.learn is not None:
+                try:
+                    fallback.learn(f"/{self.call.full_method}", request, response, now)
+                except Exception:  # the answer is good, whatever a user's function makes of it
+                    _LOGGER.exception("The fallback %s could not learn an answer", fallback.name)
