@@ -93,13 +93,14 @@ def of_parts(parts: Mapping[str, Any]) -> Iterator[Promise]:
 
 
 def of_scale(name: str, loads: Mapping[str, Any]) -> Iterator[Promise]:
-    """Compare the ratios to bare under the least load and the greatest."""
-    ratios = {load: stacks["ours"][0] / stacks["bare"][0] for load, stacks in loads.items()}
+    """Compare the least load and the greatest: by how much a call's cost grows, less what bare grpc's own grows."""
     for what in ("at a time", "methods", "breaker keys"):
-        few, many = (load for load in (min(named(ratios, what)), max(named(ratios, what))))
-        growth = ratios[f"{many} {what}"] / ratios[f"{few} {what}"]
-        yield held(f"{name}, from {few} to {many} {what}", 1.1, growth, TIMES)
+        sizes = named(loads, what)
+        few, many = (loads[f"{size} {what}"] for size in (min(sizes), max(sizes)))
+        added = [stacks["ours"][0] - stacks["bare"][0] for stacks in (few, many)]
+        growth = 1 + (added[1] - added[0]) / few["ours"][0]
+        yield held(f"{name}, from {min(sizes)} to {max(sizes)} {what}", 1.1, growth, TIMES)
 
 
-def named(ratios: Mapping[str, float], what: str) -> list[int]:
-    return [int(load.split()[0]) for load in ratios if load.endswith(what)]
+def named(loads: Mapping[str, Any], what: str) -> list[int]:
+    return [int(load.split()[0]) for load in loads if load.endswith(what)]

@@ -38,6 +38,15 @@ def test_a_promise_that_is_not_kept_shows() -> None:
     assert [one.measured.split()[0] for one in promises({"cpu": {"server sync: OK": lost}})][1] == "inf"
 
 
+def test_growth_under_load_shows() -> None:
+    """What ours adds may grow by a tenth of a call; what bare grpc gains or loses is its own."""
+    few, flat, grown = ({"bare": [bare], "ours": [ours]} for bare, ours in ((200, 250), (100, 150), (100, 200)))
+    kinds = ("at a time", "methods", "breaker keys")
+    for many, kept in ((flat, True), (grown, False)):
+        loads = {f"{size} {kind}": found for kind in kinds for size, found in ((1, few), (1000, many))}
+        assert [one.kept for one in promises({"scale": {"client aio": loads}})] == [kept] * 3
+
+
 def test_the_plot_is_there() -> None:
     """The page shows it."""
     assert docs.PLOT.read_text().lstrip().startswith("<?xml")
