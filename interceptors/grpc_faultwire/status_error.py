@@ -317,11 +317,11 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
 
     def __str__(self) -> str:
         name = f"{self._domain}/{self._reason}" if self._domain and self._reason else self._reason
-        parts = [f"{self._code.name}: {self.message}" if self.message else self._code.name]
+        # As in grpc's own: callers look for it there.
+        parts = [f"{self._code}: {self.message}" if self.message else str(self._code)]
         if name and name != self._code.name:
             parts.append(f"[{name}]")
-        if self._error_id:
-            parts.append(f"(error id {self._error_id})")
+        parts += [f"(error id {self._error_id})"] if self._error_id else []
         return escaped(" ".join(parts))
 
     def __repr__(self) -> str:

@@ -173,7 +173,7 @@ def test_an_outage_that_goes_otherwise_is_told():
 def test_a_scene_that_goes_otherwise_is_told():
     """What is not as it must be is a sentence."""
     (sentence,) = SCENES[0].faults(Evidence(world="sync", error=NotFound("Gone.")))
-    assert sentence == "the sync caller caught <NotFound NOT_FOUND: Gone.>, not a BookNotFound"
+    assert sentence == "the sync caller caught <NotFound StatusCode.NOT_FOUND: Gone.>, not a BookNotFound"
 
 
 def test_a_fault_ends_the_demo_with_1(monkeypatch, capsys):

@@ -267,17 +267,17 @@ def test_causes_begin_with_the_python_cause():
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        pytest.param(NotFound(), "NOT_FOUND", id="bare"),
-        pytest.param(NotFound("It is missing."), "NOT_FOUND: It is missing.", id="message"),
-        pytest.param(NotFound("It.", reason="BOOK"), "NOT_FOUND: It. [BOOK]", id="reason"),
-        pytest.param(NotFound(reason="BOOK", domain="a.b"), "NOT_FOUND [a.b/BOOK]", id="domain"),
-        pytest.param(NotFound(domain="a.b"), "NOT_FOUND", id="domain-alone-says-little"),
+        pytest.param(NotFound(), "StatusCode.NOT_FOUND", id="bare"),
+        pytest.param(NotFound("It is missing."), "StatusCode.NOT_FOUND: It is missing.", id="message"),
+        pytest.param(NotFound("It.", reason="BOOK"), "StatusCode.NOT_FOUND: It. [BOOK]", id="reason"),
+        pytest.param(NotFound(reason="BOOK", domain="a.b"), "StatusCode.NOT_FOUND [a.b/BOOK]", id="domain"),
+        pytest.param(NotFound(domain="a.b"), "StatusCode.NOT_FOUND", id="domain-alone-says-little"),
         pytest.param(NotFound("a\r\nb\x00\x1b[31m\u202e\u2066\u200b\x85\u2028"), None, id="control-and-bidi"),
     ],
 )
 def test_str(error, text):
     """str() is one escaped line."""
-    expected = text or r"NOT_FOUND: a\r\nb\x00\x1b[31m\u202e\u2066\u200b\x85\u2028"
+    expected = text or r"StatusCode.NOT_FOUND: a\r\nb\x00\x1b[31m\u202e\u2066\u200b\x85\u2028"
     assert str(error) == expected
     assert repr(error) == f"<NotFound {expected}>"
 
@@ -285,9 +285,9 @@ def test_str(error, text):
 def test_str_names_the_id_once_it_is_made():
     """The error id stands at the end, so that a log line of it is found."""
     error = NotFound("It.")
-    assert str(error) == "NOT_FOUND: It."
+    assert str(error) == "StatusCode.NOT_FOUND: It."
     made = error.error_id
-    assert str(error) == f"NOT_FOUND: It. (error id {made})"
+    assert str(error) == f"StatusCode.NOT_FOUND: It. (error id {made})"
 
 
 @given(st.text(alphabet=st.characters(), max_size=50), st.text(alphabet=st.characters(), max_size=50))
