@@ -33,7 +33,7 @@ demo: $(VENV)/.ready ## Run the bookshop: what was raised, what travelled, what 
 
 .PHONY: test
 test: $(VENV)/.ready ## Run the fast tests (under two minutes on two cores).
-	$(PYTEST) -n 2 --dist loadscope -m 'not slow and not soak'
+	$(PYTEST) -n 3 --dist loadscope -m 'not slow and not soak'
 
 .PHONY: test-all
 test-all: $(VENV)/.ready ## Run all tests.
