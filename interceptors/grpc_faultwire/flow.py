@@ -105,7 +105,7 @@ class Flow:
         if self.attempts or self.how is not None or self.falling is not None:
             return self._send(hedge=False)
         # Nobody else knows of the call yet, so nothing is to be locked.
-        attempt = Attempt(number=1, started=self.started, timeout=self.timeout)
+        attempt = Attempt(1, self.started, self.timeout)
         if self._decisions is not None:
             try:
                 self._decisions.admit(attempt, self.started)
@@ -163,7 +163,8 @@ class Flow:
             Seconds to wait before the next ``send``. None: there is to be none by this caller; look at ``how``.
         """
         ended = delay = None
-        with self._lock:
+        self._lock.acquire()  # by name, as every call comes here: with `with`, locking takes three times as long
+        try:
             if attempt.ended is not None:
                 return None
             attempt.ended = now = self.plan.clock()
@@ -177,6 +178,8 @@ class Flow:
                 attempt.delay = delay
             elif self._decisions is None or self._decisions.final or not (self._open or self._decisions.pending()):
                 ended = self._fail(error)
+        finally:
+            self._lock.release()
         if self.plan.audience.hears_attempts_end:
             self.plan.audience.attempt_end(self._tokens, attempt)
         self._tell(ended)
@@ -310,7 +313,7 @@ class Flow:
 
     def _next(self, now: float) -> Attempt:
         timeout = None if self._deadline is None else max(self._deadline - now, 0.0)
-        return Attempt(number=len(self.attempts) + 1, started=now, timeout=timeout)
+        return Attempt(len(self.attempts) + 1, now, timeout)
 
     def _waiting(self) -> bool:
         """Whether another attempt has been decided and not been sent."""
@@ -383,14 +386,9 @@ class Flow:
             self.told = True
 
     def _outcome(self) -> Outcome:
-        return Outcome(
-            code=OK if self.error is None else self.error.code(),
-            error=self.error,
-            seconds=self._ended - self.started,
-            how=self.how or "done",
-            attempts=tuple(self.attempts),
-            recovered=self._recovered,
-        )
+        code = OK if self.error is None else self.error.code()
+        seconds, how = self._ended - self.started, self.how or "done"
+        return Outcome(code, seconds, how, self.error, tuple(self.attempts), None, self._recovered)
 
 
 def _history(attempts: Sequence[Attempt], error: StatusError) -> tuple[Attempt, ...]:

@@ -85,7 +85,7 @@ How = Literal["done", "refused", "cancelled", "abandoned", "failed"]
 it failed before any status (a serializer that raised)."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)  # not keyword-only, as are the next two: there is one for every call, and keywords take time
 class Attempt:
     """One try at a call: a plain record, filled in as it goes.
 
@@ -110,7 +110,7 @@ class Attempt:
     hedge: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Outcome:
     """How a call ended. All observers get the same one: none may change it.
 
@@ -133,7 +133,7 @@ class Outcome:
     recovered: StatusError | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Event:
     """Something that a policy decided during a call. All observers get the same one: none may change it.
 

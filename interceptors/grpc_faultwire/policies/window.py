@@ -73,15 +73,6 @@ class Window:
             self._started.append(self.current)
             self._lose_patience(number, self._patience)
 
-    def succeed(self, bucket: Bucket | None) -> None:
-        """Count a call that ended well: ``end()`` and ``add()`` in one, for the usual case."""
-        if bucket is not None:
-            bucket.live -= 1
-            if bucket.overdue:
-                self.overdue -= 1
-        self.current.calls += 1
-        self.calls += 1
-
     def add(self, *, failed: bool, slow: bool) -> None:
         """Count a call that ended."""
         bucket = self.current
