@@ -39,10 +39,6 @@ test: $(VENV)/.ready ## Run the fast tests (under two minutes on two cores).
 test-all: $(VENV)/.ready ## Run all tests.
 	$(PYTEST) -n 2 --dist loadscope -m 'not soak'
 
-.PHONY: test-failed
-test-failed: $(VENV)/.ready ## Run again, one at a time, what failed in the last run.
-	$(PYTEST) --last-failed --last-failed-no-failures none -m 'not slow and not soak' -q
-
 .PHONY: test-lowest
 test-lowest: ## Run the tests of the core and of servers on the oldest supported grpcio and protobuf.
 	test -x .venvs/lowest/bin/python || $(PYTHON) -m venv .venvs/lowest
