@@ -12,8 +12,9 @@ testing                                      for your own tests
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from grpc_faultwire.homes import at_home
 
 if TYPE_CHECKING:
     from grpc_faultwire.catalogue import Catalogue, ErrorArguments, MetadataValue
@@ -130,14 +131,8 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    # A name is imported when it is asked for: the command reads trailers without gRPC, which takes longer to import
-    # than everything else that it does.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = at_home(__name__, _HOMES)
+# The command reads trailers without gRPC, which takes longer to import than everything else that it does.
 
 
 def __dir__() -> list[str]:

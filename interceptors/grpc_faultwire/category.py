@@ -82,6 +82,10 @@ class Sensitivity(enum.Enum):
     """Keys, passwords, tokens: as PERSONAL."""
 
 
+REDACTED = "[redacted]"
+"""What stands where a value was that may not leave."""
+
+
 class Meaning(NamedTuple):
     """What a status code means where nothing better is known."""
 

@@ -10,7 +10,7 @@ import contextvars
 import dataclasses
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from grpc_faultwire.fallback import Fallback
 from grpc_faultwire.policies import BreakerPolicy, BudgetPolicy, HedgePolicy, RetryPolicy, ThrottlePolicy, checks
@@ -139,8 +139,7 @@ def _fits(service: str, method: str, call: CallInfo) -> bool:
     return service in ("", call.service) and method in ("", call.method)
 
 
-@dataclass(frozen=True, slots=True)
-class CallOptions:
+class CallOptions(NamedTuple):
     """What one call says for itself; see `calling`."""
 
     idempotent: bool | None = None

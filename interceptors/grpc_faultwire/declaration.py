@@ -7,9 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from grpc_faultwire.category import Category, RetryScope, Sensitivity, Severity
+from grpc_faultwire.category import REDACTED, Category, RetryScope, Sensitivity, Severity
 from grpc_faultwire.details import MAX_DURATION
-from grpc_faultwire.detectors import REDACTED
 from grpc_faultwire.redaction import speaks_of_secret
 
 REASON = re.compile(r"[A-Z][A-Z0-9_]{1,61}[A-Z0-9]")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-REDACTED = "[redacted]"
-"""What stands where a value was."""
+from grpc_faultwire.category import REDACTED
 
 
 def _card(found: re.Match[str]) -> str:

@@ -16,12 +16,9 @@ attempt_timeout = 0.5
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import tomllib
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grpc_faultwire.config import ClientPolicy
 from grpc_faultwire.policies import (
@@ -33,6 +30,9 @@ from grpc_faultwire.policies import (
     RetryPolicy,
     ThrottlePolicy,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SWITCH = "FAULTWIRE_OFF"
 """The environment variable that turns parts off: their names, with commas between, or "all"."""
@@ -52,6 +52,10 @@ def load_policy(path: str | Path) -> ClientPolicy:
         OSError: the file cannot be read.
         ValueError: it cannot be parsed, or a setting is unknown or wrong; the sentence names it.
     """
+    import json  # noqa: PLC0415  # few read a policy from a file, and all wrapped channels look at the switches
+    import tomllib  # noqa: PLC0415  # as above
+    from pathlib import Path  # noqa: PLC0415  # as above
+
     file = Path(path)
     text = file.read_text(encoding="utf-8")
     try:

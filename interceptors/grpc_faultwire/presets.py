@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf import descriptor_pool
-from google.protobuf.descriptor_pb2 import MethodOptions
 from google.rpc import error_details_pb2
 
 from grpc_faultwire.category import Category, RetryScope
@@ -139,21 +138,23 @@ def refreshable(error: StatusError) -> bool:
 
 def is_idempotent(call: CallInfo) -> bool:
     """Tell whether a method's proto says that it may be carried out twice (``option idempotency_level``)."""
-    return _level(call) in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
+    return _level(call) in ("NO_SIDE_EFFECTS", "IDEMPOTENT")
 
 
 def is_safe(call: CallInfo) -> bool:
     """Tell whether a method's proto says that it has no side effects."""
-    return _level(call) == MethodOptions.NO_SIDE_EFFECTS
+    return _level(call) == "NO_SIDE_EFFECTS"
 
 
-def _level(call: CallInfo) -> int:
+def _level(call: CallInfo) -> str:
     try:
         method = descriptor_pool.Default().FindMethodByName(f"{call.service}.{call.method}")
     except KeyError:
-        return int(MethodOptions.IDEMPOTENCY_UNKNOWN)
+        return "IDEMPOTENCY_UNKNOWN"
+    from google.protobuf.descriptor_pb2 import MethodOptions  # noqa: PLC0415  # once for each method that is called
+
     options = MethodOptions.FromString(method.GetOptions().SerializeToString())
-    return int(options.idempotency_level)
+    return MethodOptions.IdempotencyLevel.Name(options.idempotency_level)
 
 
 def circuit_open(refusal: Refusal, breaker: str) -> StatusError:

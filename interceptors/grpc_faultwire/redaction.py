@@ -7,15 +7,16 @@ secret, then values that look like one (`detectors`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
-from faultwire.v1 import options_pb2
 from grpc_faultwire import details
-from grpc_faultwire.detectors import DETECTORS, NEEDED, NOTHING_NEEDED, REDACTED, Detector
+from grpc_faultwire.category import REDACTED
+
+if TYPE_CHECKING:
+    from grpc_faultwire.detectors import Detector
 
 SECRET_NAMES = (
     "password",
@@ -95,17 +96,20 @@ class Redactor:
     Args:
         metadata_keys: keys of ErrorInfo's metadata that errors outside any catalogue may carry. None by default: a key
             must be declared somewhere before it leaves.
-        detectors: what values that look like secrets are; replaces the default ones.
+        detectors: what values that look like secrets are; replaces the default ones (None).
 
     Raises:
         TypeError: ``metadata_keys`` is one text.
     """
 
-    def __init__(self, *, metadata_keys: Iterable[str] = (), detectors: Iterable[Detector] = DETECTORS) -> None:
+    def __init__(self, *, metadata_keys: Iterable[str] = (), detectors: Iterable[Detector] | None = None) -> None:
+        from grpc_faultwire.detectors import DETECTORS, NEEDED, NOTHING_NEEDED  # noqa: PLC0415  # callers need none
+
         if isinstance(metadata_keys, str):
             raise TypeError(f"metadata_keys is the text {metadata_keys!r}; it must be a collection of keys")
         self.metadata_keys = frozenset(metadata_keys)
-        self._detectors = tuple((pattern, by, *NEEDED.get(pattern, NOTHING_NEEDED)) for pattern, by in detectors)
+        chosen = DETECTORS if detectors is None else detectors
+        self._detectors = tuple((pattern, by, *NEEDED.get(pattern, NOTHING_NEEDED)) for pattern, by in chosen)
         self._plans: dict[Descriptor, tuple[_Field, ...]] = {}
 
     def text(self, text: str) -> str:
@@ -272,6 +276,10 @@ def _is_any(message: Message) -> bool:
 
 
 def _act(field: FieldDescriptor) -> str:
+    from google.protobuf import descriptor_pb2  # noqa: PLC0415  # once for each type of message that is redacted
+
+    from faultwire.v1 import options_pb2  # noqa: PLC0415  # as above
+
     # Read anew from bytes: in a pool of its own a descriptor's options do not know our extension.
     options = descriptor_pb2.FieldOptions.FromString(field.GetOptions().SerializeToString())
     sensitivity = options.Extensions[options_pb2.sensitivity]

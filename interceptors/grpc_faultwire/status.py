@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 from faultwire.v1 import errors_pb2
 from grpc_faultwire.category import Category, RetryScope, Severity
@@ -54,8 +52,7 @@ _OVERSIZE = "received metadata size exceeds"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(NamedTuple):
     """What a server answers for an error.
 
     Attributes:
@@ -102,6 +99,8 @@ def encode(
         remaining: seconds until the caller's deadline; None: no deadline.
         budget: bytes for message and details as they travel.
     """
+    from grpc_status import rpc_status  # noqa: PLC0415  # callers do not need it
+
     metadata, undeclared = _declared_metadata(error, redactor)
     info = error_details_pb2.ErrorInfo(
         reason=error.reason[:63], domain=(error.domain or domain or service)[:MAX_DOMAIN], metadata=metadata

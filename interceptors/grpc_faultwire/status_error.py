@@ -8,7 +8,7 @@ methods that gRPC defines (`code()`, `details()`, …) keep gRPC's meaning.
 from __future__ import annotations
 
 import enum
-import secrets
+import os
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
@@ -228,7 +228,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
     def error_id(self) -> str:
         """128 random bits in hexadecimal that find this error in its server's log; "" if its server gave none."""
         if self._error_id is None:
-            self._error_id = secrets.token_hex(16) if self.origin in (Origin.RAISED, Origin.LOCAL) else ""
+            self._error_id = os.urandom(16).hex() if self.origin in (Origin.RAISED, Origin.LOCAL) else ""
         return self._error_id
 
     @property

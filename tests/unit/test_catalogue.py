@@ -12,8 +12,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from bookshop.v1 import bookshop_pb2
 from faultwire.v1 import options_pb2
 from grpc_faultwire.catalogue import Catalogue, declaration_of
-from grpc_faultwire.category import Category, RetryScope, Sensitivity, Severity
-from grpc_faultwire.detectors import REDACTED
+from grpc_faultwire.category import REDACTED, Category, RetryScope, Sensitivity, Severity
 from grpc_faultwire.errors import (
     FailedPrecondition,
     InvalidArgument,

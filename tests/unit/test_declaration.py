@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpc_faultwire.category import Sensitivity
+from grpc_faultwire.category import REDACTED, Sensitivity
 from grpc_faultwire.declaration import MAX_RETRY_DELAY, Declaration, MetadataKey, check_retry_delay, class_name
-from grpc_faultwire.detectors import REDACTED
 
 
 def declare(**changes):

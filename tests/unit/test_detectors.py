@@ -7,7 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from grpc_faultwire import detectors
-from grpc_faultwire.detectors import _IS, _QUOTED, DETECTORS, REDACTED
+from grpc_faultwire.category import REDACTED
+from grpc_faultwire.detectors import _IS, _QUOTED, DETECTORS
 from grpc_faultwire.redaction import Redactor
 
 PLAIN = (

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from bookshop.v1 import bookshop_pb2
 from faultwire.v1 import errors_pb2, options_pb2
 from grpc_faultwire import redaction
+from grpc_faultwire.category import REDACTED
 from grpc_faultwire.details import pack
-from grpc_faultwire.detectors import REDACTED
 from grpc_faultwire.redaction import MAX_DEPTH, Redactor, encodable, escaped, speaks_of_secret
 
 redactor = Redactor()

@@ -14,11 +14,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from faultwire.v1 import errors_pb2
-from grpc_faultwire.category import Category, RetryScope, Severity, meaning
+from grpc_faultwire.category import REDACTED, Category, RetryScope, Severity, meaning
 from grpc_faultwire.cli.audit import audit
 from grpc_faultwire.cli.trailers import Found
 from grpc_faultwire.details import MAX_DETAILS, Details, known_type, seconds, type_name
-from grpc_faultwire.detectors import REDACTED
 from grpc_faultwire.redaction import Redactor
 
 if TYPE_CHECKING:

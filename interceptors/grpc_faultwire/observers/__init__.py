@@ -6,29 +6,31 @@ when they are asked for. All names in telemetry are in `names`.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
-from grpc_faultwire.observers.logging import LoggingObserver
+from grpc_faultwire.homes import at_home
 
 if TYPE_CHECKING:
+    from grpc_faultwire.observers.logging import LoggingObserver
     from grpc_faultwire.observers.opentelemetry import OpenTelemetryObserver
     from grpc_faultwire.observers.prometheus import PrometheusObserver
 
 __all__ = ["LoggingObserver", "OpenTelemetryObserver", "PrometheusObserver"]
 
-_LAZY = {"OpenTelemetryObserver": "opentelemetry", "PrometheusObserver": "prometheus"}
+_HOMES = {
+    "LoggingObserver": "logging",
+    "OpenTelemetryObserver": "opentelemetry",
+    "PrometheusObserver": "prometheus",
+}
+_find = at_home(__name__, _HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    extra = _LAZY.get(name)
-    if extra is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(importlib.import_module(f"{__name__}.{extra}"), name)
+        return _find(name)
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith(__name__):
             raise
         raise ModuleNotFoundError(
-            f"{name} needs {missing.name}: pip install 'grpc-faultwire[{extra}]'", name=missing.name
+            f"{name} needs {missing.name}: pip install 'grpc-faultwire[{_HOMES[name]}]'", name=missing.name
         ) from missing

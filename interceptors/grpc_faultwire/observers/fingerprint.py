@@ -7,9 +7,8 @@ the standard library and of installed packages are left out, unless there are no
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import os
-import sysconfig
 import threading
 import traceback
 from collections import OrderedDict
@@ -24,7 +23,6 @@ MAX_KNOWN = 2048
 """How many fingerprints are remembered by the code objects they were made of."""
 
 _OWN = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_FOREIGN = tuple({os.path.join(path, "") for path in map(sysconfig.get_path, ("stdlib", "purelib", "platlib")) if path})
 
 Frames = tuple[tuple[CodeType, int], ...]
 _Key = tuple[object, ...]
@@ -71,6 +69,8 @@ def _made(error: StatusError, chained: list[BaseException]) -> str:
     for one in chained:
         parts.append(f"{type(one).__module__}.{type(one).__qualname__}")
         parts.extend(_places(one))
+    import hashlib  # noqa: PLC0415  # it loads OpenSSL, and only errors that are new come here
+
     return hashlib.blake2b("\n".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
@@ -80,6 +80,15 @@ def _places(exception: BaseException) -> list[str]:
         code = frame.f_code
         if not code.co_filename.startswith(_OWN):
             place = f"{frame.f_globals.get('__name__', '')}:{code.co_qualname}+{line - code.co_firstlineno}"
-            found.append((not code.co_filename.startswith(_FOREIGN), place))
+            found.append((not code.co_filename.startswith(_foreign()), place))
     ours = [place for in_app, place in found if in_app]
     return ours or [place for _, place in found]
+
+
+@functools.cache
+def _foreign() -> tuple[str, ...]:
+    """Return where the standard library and installed packages are."""
+    import sysconfig  # noqa: PLC0415  # as in _made()
+
+    found = map(sysconfig.get_path, ("stdlib", "purelib", "platlib"))
+    return tuple({os.path.join(path, "") for path in found if path})
