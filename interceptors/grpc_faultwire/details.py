@@ -106,9 +106,14 @@ def pack(message: Message) -> any_pb2.Any:
         return message
     if not isinstance(message, Message):
         raise TypeError(f"error detail {message!r} is no protobuf message")
+    return any_pb2.Any(**fields_of_any(message))
+
+
+def fields_of_any(message: Message) -> dict[str, Any]:
+    """Return the fields of an Any of a message that is none itself: a repeated field takes them without a copy."""
     # Partial: a message of proto2 that lacks a required field is no reason to lose the error.
     value = message.SerializePartialToString(deterministic=True)
-    return any_pb2.Any(type_url=_URL_PREFIX + message.DESCRIPTOR.full_name, value=value)
+    return {"type_url": _URL_PREFIX + message.DESCRIPTOR.full_name, "value": value}
 
 
 def type_name(packed: any_pb2.Any) -> str:

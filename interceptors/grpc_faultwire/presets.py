@@ -17,7 +17,7 @@ from grpc_faultwire.category import Category, RetryScope
 from grpc_faultwire.errors import Origin, StatusError, Unavailable
 from grpc_faultwire.policies import OK, RETRY_COST, TIMEOUT_COST, Health, Refusal, Verdict
 from grpc_faultwire.records import CallInfo
-from grpc_faultwire.status import PUSHBACK_KEY
+from grpc_faultwire.trailers import PUSHBACK_KEY
 
 FAIR_TIME = 1.0
 """Seconds that are fair for any attempt: one that had less and ran out of time says nothing about its server."""

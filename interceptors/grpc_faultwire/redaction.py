@@ -6,6 +6,7 @@ secret, then values that look like one (`detectors`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -103,17 +104,23 @@ class Redactor:
     """
 
     def __init__(self, *, metadata_keys: Iterable[str] = (), detectors: Iterable[Detector] | None = None) -> None:
-        from grpc_faultwire.detectors import DETECTORS, NEEDED, NOTHING_NEEDED  # noqa: PLC0415  # callers need none
+        from grpc_faultwire.detectors import DETECTORS, NEEDED, NOTHING_NEEDED, hint  # noqa: PLC0415  # callers need none
 
         if isinstance(metadata_keys, str):
             raise TypeError(f"metadata_keys is the text {metadata_keys!r}; it must be a collection of keys")
         self.metadata_keys = frozenset(metadata_keys)
-        chosen = DETECTORS if detectors is None else detectors
-        self._detectors = tuple((pattern, by, *NEEDED.get(pattern, NOTHING_NEEDED)) for pattern, by in chosen)
+        detectors = tuple(DETECTORS if detectors is None else detectors)
+        self._detectors = tuple((pattern, by, *NEEDED.get(pattern, NOTHING_NEEDED)) for pattern, by in detectors)
+        self._hint = re.compile(hint(detectors))
+        self._hint_in_bytes = re.compile(hint(detectors).encode())
         self._plans: dict[Descriptor, tuple[_Field, ...]] = {}
+        self._heights: dict[Descriptor, int] = {}
 
     def text(self, text: str) -> str:
         """Return text without what looks like a secret."""
+        return text if self._hint.search(text) is None else self._searched(text)
+
+    def _searched(self, text: str) -> str:
         for pattern, replacement, needed, or_needed in self._detectors:
             if needed in text or or_needed in text:
                 text = pattern.sub(replacement, text)
@@ -160,9 +167,32 @@ class Redactor:
         else:
             copy = type(message)()
             copy.CopyFrom(message)
-        self._clean(copy, 0, declared)
         copy.DiscardUnknownFields()
+        if not self._is_clean(copy):
+            self._clean(copy, 0, declared)
         return copy
+
+    def _is_clean(self, message: Message) -> bool:
+        """Tell whether a message without unknown fields may leave as it is, by one look at all its texts at once."""
+        if self._height(cast("Descriptor", message.DESCRIPTOR)) > MAX_DEPTH:
+            return False
+        return self._hint_in_bytes.search(message.SerializePartialToString()) is None
+
+    def _height(self, descriptor: Descriptor, above: tuple[Descriptor, ...] = ()) -> int:
+        """Return how deep messages of a type go, if only their texts decide what may leave; else more than allowed."""
+        height = self._heights.get(descriptor)
+        if height is None:
+            below = [0]
+            for field, act in self._plan(descriptor):
+                inner = field.message_type
+                if act == "message" and inner is not None and inner not in above and inner is not descriptor:
+                    below.append(self._height(inner, (*above, descriptor)))
+                elif act != "text":
+                    below.append(MAX_DEPTH)
+            if descriptor.is_extendable or descriptor.full_name == _ANY:
+                below.append(MAX_DEPTH)
+            height = self._heights[descriptor] = 1 + max(below)
+        return height
 
     @staticmethod
     def _unpacked(packed: Any) -> Message | None:
@@ -267,12 +297,13 @@ _PRIVATE_TYPES = ("google.rpc.DebugInfo",)
 """Never inside another message: it would be a way round the exposure of stacks."""
 _NUMBERS = ("cardnumber", "cvv")
 """Names of secrets that may be numbers; a number of tokens is none."""
+_ANY = "google.protobuf.Any"
 _TEXT = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 
 
 def _is_any(message: Message) -> bool:
     # By name: a descriptor pool of its own has an Any of its own.
-    return message.DESCRIPTOR.full_name == "google.protobuf.Any"
+    return message.DESCRIPTOR.full_name == _ANY
 
 
 def _act(field: FieldDescriptor) -> str:

@@ -32,7 +32,8 @@ from grpc_faultwire.messages import UNCHECKED, MalformedRequestError, UnknownMet
 from grpc_faultwire.records import OK, CallInfo, Event, How, Outcome
 from grpc_faultwire.redaction import Redactor, encodable, escaped
 from grpc_faultwire.said import said_error, status_code
-from grpc_faultwire.status import Reply, encode, valid_trailer
+from grpc_faultwire.status import Reply, encode
+from grpc_faultwire.trailers import valid_trailer
 from grpc_faultwire.translation import MASKED, Translator
 from grpc_faultwire.truncation import BUDGET, TRANSPORT, Trailer
 

@@ -6,30 +6,28 @@ trailer that contradicts them, and the contradiction is kept in the error's `ano
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
 from faultwire.v1 import errors_pb2
 from grpc_faultwire.category import Category, RetryScope, Severity
 from grpc_faultwire.declaration import MAX_DOMAIN, Declaration, MetadataKey
-from grpc_faultwire.details import Details, duration, seconds
+from grpc_faultwire.details import Details, duration, seconds, type_name
 from grpc_faultwire.errors import Origin, StatusError, error_class
 from grpc_faultwire.getters import ask, debug_error_string, error_within
 from grpc_faultwire.redaction import Redactor, encodable
 from grpc_faultwire.status_error import declaration_for
+from grpc_faultwire.trailers import PUSHBACK_KEY, pushback, safe_pushback, valid_trailer
 from grpc_faultwire.truncation import BUDGET, Draft, Trailer, fit
 
 DETAILS_KEY = "grpc-status-details-bin"
 """The trailer that carries a google.rpc.Status."""
-PUSHBACK_KEY = "grpc-retry-pushback-ms"
-"""The trailer by which a server steers the retries of native clients (gRFC A6)."""
 
 MAX_STATUS_BYTES = 1 << 20
 """A details trailer larger than this is not read; the default transport allows 16 KiB."""
@@ -39,15 +37,15 @@ MAX_ERROR_ID = 128
 
 MAX_CAUSES = 32
 """How many causes of an error travel at the most."""
-PUSHBACK_JITTER = 0.2
-"""A pushback is up to so much longer than the retry delay, or all who were refused together return together."""
 
-_TRAILER_KEY = re.compile(
-    r"(?!grpc-timeout$)[0-9a-z_.-]+"
-)  # as a trailer, grpc-timeout ends the process in gRPC's core
-_TRAILER_TEXT = re.compile(r"[\x20-\x7e]*")
-_MAX_PUSHBACK = 2**31 - 1
-_OWN_KINDS = (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, errors_pb2.ErrorReport)
+# What an error composes of all else that it says; any other DebugInfo would be a way round the exposure of stacks.
+_OWN_KINDS = (
+    error_details_pb2.ErrorInfo,
+    error_details_pb2.RetryInfo,
+    errors_pb2.ErrorReport,
+    error_details_pb2.DebugInfo,
+)
+_OWN_NAMES = frozenset(kind.DESCRIPTOR.full_name for kind in _OWN_KINDS)
 _OVERSIZE = "received metadata size exceeds"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -99,37 +97,37 @@ def encode(
         remaining: seconds until the caller's deadline; None: no deadline.
         budget: bytes for message and details as they travel.
     """
-    from grpc_status import rpc_status  # noqa: PLC0415  # callers do not need it
-
     metadata, undeclared = _declared_metadata(error, redactor)
     info = error_details_pb2.ErrorInfo(
         reason=error.reason[:63], domain=(error.domain or domain or service)[:MAX_DOMAIN], metadata=metadata
     )
-    delay = error.retry_delay
+    delay = None if error.retry_delay is None else duration(error.retry_delay)
     draft = Draft(
         code=error.code().value[0],
         message=redactor.text(encodable(error.message)),
         info=info,
-        retry=None if delay is None else error_details_pb2.RetryInfo(retry_delay=duration(delay)),
-        report=_report(error, service, method, redactor, now),
+        retry=None if delay is None else error_details_pb2.RetryInfo(retry_delay=delay),
+        report=_report(error, service=service, method=method, now=now, delay=delay, causes=_causes(error, redactor)),
         details=_details(error, redactor, stack),
         trailers=_sendable(trailers),
     )
     status = fit(draft, budget)
-    pushback = _pushback(error, remaining, jitter)
-    if pushback:
+    steering = pushback(error, remaining, jitter)
+    if steering:
         # Peers differ in which of two they obey.
         draft.trailers = [trailer for trailer in draft.trailers if trailer[0] != PUSHBACK_KEY]
     return Reply(
         code=error.code(),
         message=draft.message,
-        trailers=(*draft.trailers, *rpc_status.to_status(status).trailing_metadata, *pushback),
+        trailers=(*draft.trailers, (DETAILS_KEY, status.SerializeToString()), *steering),
         dropped=tuple(draft.report.truncation.dropped),
         undeclared=undeclared,
     )
 
 
 def _declared_metadata(error: StatusError, redactor: Redactor) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    if not error._metadata:
+        return {}, ()
     keys = _keys(error.declaration)
     kept = redactor.metadata(error.metadata, keys)
     return kept, tuple(name for name in error.metadata if name not in kept and name not in (keys or ()))
@@ -143,22 +141,32 @@ def _keys(declaration: Declaration | None) -> Mapping[str, MetadataKey] | None:
     return {key.key: key for key in declaration.metadata} if declaration is not None else None
 
 
-def _report(error: StatusError, service: str, method: str, redactor: Redactor, now: float) -> errors_pb2.ErrorReport:
+def _report(
+    error: StatusError,
+    *,
+    service: str,
+    method: str,
+    now: float,
+    delay: Duration | None,
+    causes: list[errors_pb2.Cause],
+) -> errors_pb2.ErrorReport:
     report = errors_pb2.ErrorReport(
         error_id=error.error_id,
         category=error.category.value,  # type: ignore[arg-type]  # the numbers are the proto's
         severity=error.severity.value,  # type: ignore[arg-type]  # the numbers are the proto's
-        occurred_at=Timestamp(seconds=int(now), nanos=int(now % 1 * 1e9)),
         service=service,
         method=method,
-        causes=_causes(error, redactor),
+        causes=causes,
     )
-    if error.declared_retry_scope is not None:
-        report.retry.scope = error.declared_retry_scope.value  # type: ignore[assignment]  # the numbers are the proto's
+    occurred_at = report.occurred_at
+    occurred_at.seconds, occurred_at.nanos = int(now), int(now % 1 * 1e9)
+    scope = error.declared_retry_scope
+    if scope is not None:
+        report.retry.scope = scope.value  # type: ignore[assignment]  # the numbers are the proto's
     if error.already_retried:
         report.retry.already_retried = True
-    if error.retry_delay is not None:
-        report.retry.delay.CopyFrom(duration(error.retry_delay))
+    if delay is not None:
+        report.retry.delay.CopyFrom(delay)
     return report
 
 
@@ -190,12 +198,11 @@ def _cause(parent: int, cause: StatusError, redactor: Redactor) -> errors_pb2.Ca
 
 
 def _details(error: StatusError, redactor: Redactor, stack: Sequence[str]) -> list[Message]:
-    # What an error composes of all else that it says is made here; so that it need not be made twice.
     said = error._given if error._all is None else error._all
-    given = (redactor.detail(one, _declared_keys) for one in said if not isinstance(one, _OWN_KINDS))
-    # Any other DebugInfo would be a way round the exposure of stacks; and what is ours may come in an Any.
-    hidden = (*_OWN_KINDS, error_details_pb2.DebugInfo)
-    kept = [one for one in given if one is not None and not isinstance(one, hidden)]
+    # As they are packed, as each is read into a copy of its own.
+    given = [redactor.detail(one, _declared_keys) for one in said.packed if type_name(one) not in _OWN_NAMES]
+    # What is ours may have come in an Any in an Any.
+    kept = [one for one in given if one is not None and not isinstance(one, _OWN_KINDS)]
     kinds = {type(one) for one in kept}
     if error_details_pb2.RequestInfo not in kinds:
         kept.append(error_details_pb2.RequestInfo(request_id=error.error_id))
@@ -209,42 +216,10 @@ def _details(error: StatusError, redactor: Redactor, stack: Sequence[str]) -> li
 
 def _sendable(trailers: Iterable[Trailer]) -> list[Trailer]:
     return [
-        (key, _safe_pushback(value) if key == PUSHBACK_KEY else value)
+        (key, safe_pushback(value) if key == PUSHBACK_KEY else value)
         for key, value in trailers
         if key != DETAILS_KEY and valid_trailer(key, value)
     ]
-
-
-def _safe_pushback(value: str | bytes) -> str:
-    """Return the user's own pushback as one that callers survive: some wait for ever at 0, or end with INTERNAL."""
-    try:
-        milliseconds = int(value)
-    except ValueError:
-        return "-1"
-    return str(min(max(1, milliseconds), _MAX_PUSHBACK)) if milliseconds >= 0 else "-1"
-
-
-def valid_trailer(key: str, value: str | bytes) -> bool:
-    """Tell whether a trailer can travel. One that cannot makes gRPC's core replace the whole status."""
-    if not isinstance(key, str) or not _TRAILER_KEY.fullmatch(key):
-        return False
-    if key.endswith("-bin"):
-        return isinstance(value, bytes)
-    text = value.decode("latin-1") if isinstance(value, bytes) else value
-    return isinstance(text, str) and _TRAILER_TEXT.fullmatch(text) is not None
-
-
-def _pushback(error: StatusError, remaining: float | None, jitter: float) -> tuple[Trailer, ...]:
-    scope, delay = error.declared_retry_scope, error.retry_delay
-    if error.already_retried or (scope is not None and scope is not RetryScope.REQUEST):
-        return ((PUSHBACK_KEY, "-1"),)
-    if delay is None:
-        return ()
-    if remaining is not None and delay > remaining:
-        return ((PUSHBACK_KEY, "-1"),)
-    milliseconds = round(delay * 1000 * (1 + PUSHBACK_JITTER * jitter))
-    # A 0 makes some releases of gRPC's core wait for ever.
-    return ((PUSHBACK_KEY, str(min(max(1, milliseconds), _MAX_PUSHBACK))),)
 
 
 def decode(

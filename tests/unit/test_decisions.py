@@ -30,8 +30,8 @@ from grpc_faultwire.plan import Plan
 from grpc_faultwire.policies import BreakerMode, BreakerPolicy, BreakerState, BudgetPolicy, HedgePolicy, RetryPolicy
 from grpc_faultwire.records import CallInfo
 from grpc_faultwire.state import PolicyState
-from grpc_faultwire.status import PUSHBACK_KEY
 from grpc_faultwire.testing import FakeClock
+from grpc_faultwire.trailers import PUSHBACK_KEY
 
 READ = "/bookshop.v1.Bookshop/GetBook"
 WRITE = "/bookshop.v1.Bookshop/PlaceOrder"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from grpc_faultwire import detectors
 from grpc_faultwire.category import REDACTED
-from grpc_faultwire.detectors import _IS, _QUOTED, DETECTORS
+from grpc_faultwire.detectors import _IS, _QUOTED, DETECTORS, hint
 from grpc_faultwire.redaction import Redactor
 
 PLAIN = (
@@ -133,6 +133,29 @@ def test_the_fast_form_finds_what_the_plain_form_finds(text: str) -> None:
             (one.span(), one.groups()) for one in plain.finditer(text)
         ]
     assert Redactor().text(text) == _plainly(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(pieces, max_size=8).map("".join))
+@example(" ".join(SECRETS))
+@example("\n".join(_fold(secret, odd=True) for secret in SECRETS))
+@example("4\u06611111111\u0661\u0661\u0661\u0661 1111")
+def test_a_hint_is_in_all_that_its_detector_finds(text: str) -> None:
+    """Where a detector finds something, its hint is in the text itself, in its UTF-8, and in it read as Latin-1."""
+    for detector in DETECTORS:
+        for shown in (text, text.encode("latin-1", "replace").decode("latin-1")):
+            if detector[0].search(shown):
+                assert re.search(hint([detector]), shown)
+                assert re.search(hint(DETECTORS).encode(), b"\x08\x01a" + shown.encode() + b"a")
+        blob = text.encode()
+        if detector[0].search(blob.decode("latin-1")):
+            assert re.search(hint([detector]).encode(), blob)
+
+
+def test_a_hint_of_unknown_detectors_is_everywhere() -> None:
+    """A detector that is none of ours may find anything; where there are no detectors, nothing is found."""
+    assert re.search(hint([*DETECTORS, (re.compile("blue"), REDACTED)]), "")
+    assert not re.search(hint([]), "password=x")
 
 
 def test_long_plain_text_costs_little() -> None:

@@ -32,7 +32,7 @@ from grpc_faultwire.errors import Cancelled
 from grpc_faultwire.policies import OK, RETRY_COST, TIMEOUT_COST, Health
 from grpc_faultwire.presets import Circumstances, classify, is_idempotent, is_safe, pushback_of
 from grpc_faultwire.records import CallInfo
-from grpc_faultwire.status import PUSHBACK_KEY
+from grpc_faultwire.trailers import PUSHBACK_KEY
 
 F, S, N = Health.FAILURE, Health.SUCCESS, Health.NEUTRAL
 

@@ -1,5 +1,6 @@
 """What may leave: detectors with their near misses, names, field options through every kind of field."""
 
+import re
 import time
 import unicodedata
 
@@ -15,6 +16,7 @@ from faultwire.v1 import errors_pb2, options_pb2
 from grpc_faultwire import redaction
 from grpc_faultwire.category import REDACTED
 from grpc_faultwire.details import pack
+from grpc_faultwire.detectors import DETECTORS
 from grpc_faultwire.redaction import MAX_DEPTH, Redactor, encodable, escaped, speaks_of_secret
 
 redactor = Redactor()
@@ -193,8 +195,6 @@ def test_one_text_is_no_collection_of_keys():
 
 def test_other_detectors_can_be_given():
     """One's own detectors take the place of the default ones."""
-    import re
-
     own = Redactor(detectors=[(re.compile("blue"), "red")])
     assert own.text("blue bob@example.com") == "red bob@example.com"
 
@@ -469,3 +469,53 @@ def test_any_message_can_be_redacted(texts, blob):
     before = message.SerializeToString(deterministic=True)
     redactor.detail(message)
     assert message.SerializeToString(deterministic=True) == before
+
+
+FIELD_BY_FIELD = Redactor(detectors=[*DETECTORS, (re.compile("(?!)"), REDACTED)])
+"""A detector of one's own, here one that finds nothing, has each message looked into field by field."""
+words = st.one_of(
+    st.sampled_from(
+        ["password=x", "a@b.de", JWT, "4111 1111 1111 1111", "basic dXNlcjpwYXNzd29yZA==", "basic", CANARY]
+    ),
+    st.text(max_size=150),
+)
+violations = st.lists(st.builds(rpc.BadRequest.FieldViolation, field=words, description=words), max_size=3)
+messages = st.one_of(
+    st.builds(rpc.BadRequest, field_violations=violations),
+    st.builds(rpc.ResourceInfo, resource_type=words, resource_name=words, owner=words, description=words),
+    st.builds(rpc.QuotaFailure.Violation, subject=words, quota_dimensions=st.dictionaries(words, words, max_size=2)),
+    st.builds(wrappers_pb2.BytesValue, value=st.one_of(st.binary(max_size=40), words.map(str.encode))),
+    st.builds(bookshop_pb2.OrderLine, isbn=words, email=words),
+    st.builds(lambda title, child: Order(title=title, child=Order(token=child)), words, words),
+    st.builds(lambda packed: status_pb2.Status(details=[pack(rpc.Help(links=[{"url": packed}]))]), words),
+    st.builds(
+        lambda blob: rpc.Help.FromString(b"\x7a\x03abc" + blob),
+        words.map(lambda text: rpc.Help(links=[{"url": text}]).SerializeToString()),
+    ),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(messages)
+def test_one_look_at_all_texts_finds_what_a_look_at_each_finds(message):
+    """A message that is told to be clean at one look would leave unchanged field by field too."""
+    assert redactor.detail(message) == FIELD_BY_FIELD.detail(message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "clean"),
+    [
+        pytest.param(rpc.BadRequest, True, id="texts in messages"),
+        pytest.param(wrappers_pb2.Int64Value, True, id="a number"),
+        pytest.param(rpc.ErrorInfo, False, id="a map"),
+        pytest.param(status_pb2.Status, False, id="an Any"),
+        pytest.param(any_pb2.Any, False, id="an Any itself"),
+        pytest.param(struct_pb2.Value, False, id="recursive"),
+        pytest.param(descriptor_pb2.EnumOptions, False, id="extendable"),
+        pytest.param(bookshop_pb2.OrderLine, False, id="a personal field"),
+        pytest.param(Order, False, id="all of these"),
+    ],
+)
+def test_which_types_one_look_is_enough_for(kind, clean):
+    """One look is enough only where nothing but what its texts say decides what may leave of a message."""
+    assert redactor._is_clean(kind()) is clean

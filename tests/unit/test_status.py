@@ -40,13 +40,12 @@ from grpc_faultwire.status import (
     DETAILS_KEY,
     MAX_CAUSES,
     MAX_STATUS_BYTES,
-    PUSHBACK_KEY,
     Reply,
     decode,
     encode,
     from_rpc_error,
-    valid_trailer,
 )
+from grpc_faultwire.trailers import PUSHBACK_KEY, valid_trailer
 
 CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 CANARY = "canary-7f3a"

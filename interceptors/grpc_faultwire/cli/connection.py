@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 
 from grpc_faultwire.cli.terminal import Problem
-from grpc_faultwire.status import valid_trailer
+from grpc_faultwire.trailers import valid_trailer
 
 Metadata = tuple[tuple[str, "str | bytes"], ...]
 

@@ -33,7 +33,8 @@ from grpc_faultwire import sync as sync_world
 from grpc_faultwire.flow import ATTEMPTS_KEY
 from grpc_faultwire.records import Attempt, CallInfo, Event, Outcome
 from grpc_faultwire.redaction import Redactor
-from grpc_faultwire.status import PUSHBACK_KEY, encode
+from grpc_faultwire.status import encode
+from grpc_faultwire.trailers import PUSHBACK_KEY
 
 READ = "/bookshop.v1.Bookshop/GetBook"
 """Unary; its proto says NO_SIDE_EFFECTS."""
