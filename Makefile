@@ -81,8 +81,9 @@ bench-check: $(VENV)/.ready ## Count calls and memory of each kind of RPC, and h
 	PYTHONHASHSEED=0 $(BIN)/python -m benchmarks.budgets
 
 .PHONY: simulate
-simulate: $(VENV)/.ready ## Simulate outages: the production policies against a virtual clock.
-	$(BIN)/python -m simulations
+simulate: $(VENV)/.ready ## Simulate outages: the production policies against a virtual clock; writes docs/simulations.md.
+	$(BIN)/python -m simulations --out docs/simulations
+	$(BIN)/python -m simulations.docs
 
 .PHONY: lint
 lint: $(VENV)/.lint ## Check style, and who imports whom.

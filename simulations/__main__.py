@@ -4,7 +4,9 @@ python -m simulations                     all cases, 20 seeds where something is
 python -m simulations --quick             only what something is demanded of, shorter, 2 seeds
 python -m simulations --case overload     one case; may be repeated
 python -m simulations --loopback          the main case, small, with real gRPC processes; no virtual time
-python -m simulations --out docs/figures  where results.json and the plots go (default: simulations/results)
+python -m simulations --out FOLDER        where results.json and the plots go (default: simulations/results)
+
+``make simulate`` has them in ``docs/simulations``, and ``python -m simulations.docs`` makes the page of them.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import pathlib
 import sys
 import time
 
-from . import loopback, report
+from . import loopback, record
 from .cases import CASES
-from .runs import simulate, stacks_of
+from .plot import plot
+from .report import table, verdicts
+from .runs import simulate
 
 
 def arguments() -> argparse.Namespace:
@@ -41,14 +45,18 @@ def main() -> int:
         return loopback.main()
     cases = [case for case in CASES if not asked.case or case.name in asked.case]
     runs = simulate(cases, seeds=asked.seeds or (2 if asked.quick else 20), quick=asked.quick, jobs=asked.jobs)
+    records = record.records_of(runs)
     asked.out.mkdir(parents=True, exist_ok=True)
+    record.write(asked.out / "results.json", records)
     for case in cases:
-        stacks = stacks_of(case, quick=asked.quick)
-        print(report.table(case, stacks, runs))
-        report.write_plot(asked.out / f"{case.name}.svg", case, stacks, runs)
-    report.write_json(asked.out / "results.json", cases, runs)
-    missed = [sentence for case in cases for sentence, kept in report.verdicts(case, runs) if not kept]
-    print(f"\n{len(missed)} figures missed; {time.perf_counter() - began:.0f} s; results in {asked.out}")
+        print(table(case, records[case.name]))
+        trouble = None if asked.quick else case.trouble  # a quick run has it at other times
+        (asked.out / f"{case.name}.svg").write_text(plot(case.title, records[case.name], trouble))
+    missed = [bound for case in cases for bound, _, kept in verdicts(case, records[case.name]) if not kept]
+    spent = os.times()
+    cpu = spent.user + spent.system + spent.children_user + spent.children_system
+    took = f"{time.perf_counter() - began:.0f} s, {cpu:.0f} s of CPU"
+    print(f"\n{len(missed)} figures missed; {took}; results in {asked.out}")
     return 1 if missed else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ from .engine import Attempt, FlakyServer, Loop, QueueServer, Server
 
 NEVER = float("inf")
 RATE = 800.0  # calls a second, in all
+OVERLOADED = (20, 35)  # seconds
+LAST_TIER_DOWN = (30, 45)  # seconds
 DROPS_EXPIRED = replace(FAULTWIRE, name="faultwire, server drops expired")
 BLAMES_RIGHT = replace(FAULTWIRE, name="faultwire, DEPENDENCY is neutral")
 PER_SHARD = replace(FAULTWIRE, name="faultwire, breaker per shard")
@@ -54,13 +57,18 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """A story with policies to meet it."""
+    """A story with policies to meet it.
+
+    Attributes:
+        trouble: the seconds from and until which it lasts, where it does not last for all of the run.
+    """
 
     name: str
     title: str
     run: Callable[[Stack, int, bool], Result]
     stacks: tuple[Stack, ...]
     bounds: tuple[Bound, ...]
+    trouble: tuple[int, int] | None = None
 
     def bounded(self, stack: Stack) -> bool:
         """Whether anything is demanded of these policies here."""
@@ -75,15 +83,14 @@ def _result(tally: Tally, figures: dict[str, float]) -> Result:
 def _spread(loop: Loop, clients: list[Client], server: Server, rate: float, until: float) -> None:
     """Have the clients call, together ``rate`` times a second."""
     count = len(clients)
-    loop.poisson(rate, until, lambda: clients[int(loop.rng.random() * count)].call(server))
+    loop.poisson(rate, until, lambda: clients[int(loop.random() * count)].call(server))
 
 
 def _overload(clients: int) -> Callable[[Stack, int, bool], Result]:
     """A server of 1000 requests a second is ten times slower for 15 s: does it ever recover?"""
 
     def run(stack: Stack, seed: int, quick: bool) -> Result:
-        slow_from = 20
-        slow_until = slow_from + 15
+        slow_from, slow_until = OVERLOADED
         end = slow_until + (50 if quick else 100)
         loop, tally = Loop(seed), Tally(end)
         server = QueueServer(
@@ -131,7 +138,7 @@ def _shards(stack: Stack, seed: int, quick: bool) -> Result:
     to_healthy = [Client(loop, stack) for _ in range(50)]
 
     def arrive() -> None:
-        client, number = to_healthy[int(loop.rng.random() * 50)], int(loop.rng.random() * 10)
+        client, number = to_healthy[int(loop.random() * 50)], int(loop.random() * 10)
         client.tally = healthy if number else bad
         client.call(shards[number], key=str(number) if stack is PER_SHARD else "")
 
@@ -152,7 +159,7 @@ class Tier:
 
     def serve(self, attempt: Attempt, timeout: float) -> None:  # noqa: ARG002  its callers are patient: the time is not the point here
         """Pass the answer of the next service on."""
-        self._clients[int(self._loop.rng.random() * 10)].call(
+        self._clients[int(self._loop.random() * 10)].call(
             self._following, on_end=lambda code: attempt.answered(code if code == "OK" else self._failure)
         )
 
@@ -173,12 +180,13 @@ class Counter:
 def _tiers(stack: Stack, seed: int, quick: bool) -> Result:
     """The last of three services is down for 15 s: how many attempts does each call become?"""
     rate = 200.0 if stack is NAIVE else RATE  # sixty-four times as many attempts take their time
-    start, end = (20, 35) if quick else (30, 45)
+    start, end = (20, 35) if quick else LAST_TIER_DOWN
     loop, tally = Loop(seed), Tally(end + 40)
     last = FlakyServer(loop, error_ratio=0.0, latency=0.005)
     counted = Counter(loop, last, start, end)
-    loop.at(start, setattr, last, "error_ratio", 1.0)
-    loop.at(end, setattr, last, "error_ratio", 0.0)
+    set_error_ratio = partial(setattr, last, "error_ratio")
+    loop.at(start, set_error_ratio, 1.0)
+    loop.at(end, set_error_ratio, 0.0)
     front = Tier(loop, stack, Tier(loop, stack, counted))
     _spread(loop, [Client(loop, stack, tally) for _ in range(50)], front, rate, tally.seconds)
     loop.run(tally.seconds + TAIL)
@@ -203,6 +211,7 @@ CASES = (
             Bound(FAULTWIRE, "load_after", most=1.15),
             Bound(NAIVE, "recovery", least=NEVER),
         ),
+        OVERLOADED,
     ),
     Case(
         "small-clients",
@@ -210,6 +219,7 @@ CASES = (
         _overload(2000),
         (NO_RETRIES, NAIVE, A6_THROTTLE, AWS, BUDGET, FAULTWIRE, DROPS_EXPIRED),
         (Bound(FAULTWIRE, "recovery", most=60.0),),
+        OVERLOADED,
     ),
     Case(
         "errors-2",
@@ -275,5 +285,6 @@ CASES = (
             Bound(FAULTWIRE, "amplification", most=1.3),
             Bound(BLAMES_RIGHT, "recovery", most=12.0),
         ),
+        LAST_TIER_DOWN,
     ),
 )

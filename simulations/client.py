@@ -74,7 +74,7 @@ class Stack:
 
 def production_breaker(loop: Loop, key: str) -> Breaker:
     """The suite's breaker, as it comes."""
-    return Breaker(BreakerPolicy(), rng=loop.rng.random, key=key)
+    return Breaker(BreakerPolicy(), rng=loop.random, key=key)
 
 
 NO_RETRIES = Stack("no retries", lambda: RetryPolicy(max_attempts=1))
@@ -139,7 +139,11 @@ class Client:
 
     def call(self, server: Server, key: str = "", on_end: Callable[[str], None] | None = None) -> None:
         """Make a call; ``on_end`` is told the code that its caller gets."""
-        Call(self, server, self.breaker(key), on_end).begin()
+        if self.tally is not None:
+            self.tally.begun[int(self.loop.now)] += 1
+        if self.requested is not None:
+            self.requested()
+        Call(self, server, self.breaker(key), on_end).send()
 
 
 class Call:
@@ -160,15 +164,8 @@ class Call:
         self._permit: Permit | None = None
         self._state: RetryState | None = None
 
-    def begin(self) -> None:
-        """Count the call and send its first attempt."""
-        if self._tally:
-            self._tally.begun[self._begun] += 1
-        if self._client.requested is not None:
-            self._client.requested()
-        self._send()
-
-    def _send(self) -> None:
+    def send(self, _: None = None) -> None:
+        """Send an attempt, if the breaker lets it pass."""
         client = self._client
         now = client.loop.now
         if self._breaker is not None:
@@ -182,7 +179,7 @@ class Call:
         if self._state is not None:
             self._state.sent()
         self._attempt += 1
-        if self._tally:
+        if self._tally is not None:
             self._tally.sent[int(now)] += 1
         self._server.serve(self, client.timeout)
 
@@ -203,17 +200,17 @@ class Call:
             verdict,
             attempt=self._attempt,
             now=now,
-            u=client.loop.rng.random(),
+            u=client.loop.random(),
             deadline=NO_DEADLINE,
             blocked_for=0.0 if self._breaker is None else self._breaker.blocked_for(now),
         )
         if decision.delay is None:
             self._end(code)
         else:
-            client.loop.at(now + decision.delay, self._send)
+            client.loop.at(now + decision.delay, self.send)
 
     def _end(self, code: str) -> None:
-        if code == "OK" and self._tally:
+        if code == "OK" and self._tally is not None:
             self._tally.succeeded[self._begun] += 1
         if self._on_end is not None:
             self._on_end(code)

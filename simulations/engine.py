@@ -6,9 +6,11 @@ a hundred thousand calls run in about a second.
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Callable
+from heapq import heappop, heappush, heapreplace
+from itertools import count
+from math import log
 from typing import Any, Protocol
 
 INF = float("inf")
@@ -19,38 +21,49 @@ class Loop:
 
     Attributes:
         now: seconds of virtual time.
-        rng: the only source of chance, so that a seed is a run.
+        random: the only source of chance, so that a seed is a run: a number in [0, 1) each time.
     """
+
+    __slots__ = ("_events", "_turns", "now", "random")
 
     def __init__(self, seed: int) -> None:
         self.now = 0.0
-        self.rng = random.Random(seed)
-        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._count = 0
+        self.random = random.Random(seed).random
+        self._events: list[tuple[float, int, Callable[[Any], None], Any]] = []
+        self._turns = count()
 
-    def at(self, time: float, action: Callable[..., None], *arguments: Any) -> None:
-        """Have ``action(*arguments)`` done at a time; of two at the same time, the first asked for goes first."""
-        self._count += 1
-        heapq.heappush(self._events, (time, self._count, action, arguments))
+    def at(self, time: float, action: Callable[[Any], None], argument: Any = None) -> None:
+        """Have ``action(argument)`` done at a time; of two at the same time, the first asked for goes first."""
+        heappush(self._events, (time, next(self._turns), action, argument))
 
     def run(self, until: float) -> None:
         """Do everything that is due before a time."""
-        events, pop = self._events, heapq.heappop
-        while events and events[0][0] < until:
-            self.now, _, action, arguments = pop(events)
-            action(*arguments)
-        self.now = until
+        events = self._events
+        heappush(events, (until, -1, _stop, None))  # before all others of its time
+        while True:
+            self.now, _, action, argument = heappop(events)
+            if action is _stop:
+                return
+            action(argument)
+
+    def exponential(self, rate: float) -> float:
+        """Return what ``Random.expovariate(rate)`` would, at half its price."""
+        return -log(1.0 - self.random()) / rate
 
     def poisson(self, rate: float, until: float, action: Callable[[], None]) -> None:
         """Have ``action()`` done at random moments, ``rate`` times a second: an open loop waits for nobody."""
 
-        def arrive() -> None:
+        def arrive(_: None) -> None:
             action()
-            following = self.now + self.rng.expovariate(rate)
+            following = self.now + self.exponential(rate)
             if following < until:
                 self.at(following, arrive)
 
-        self.at(self.now + self.rng.expovariate(rate), arrive)
+        self.at(self.now + self.exponential(rate), arrive)
+
+
+def _stop(_: None) -> None:
+    """Mark the end of a run; it is never called."""
 
 
 class Attempt(Protocol):
@@ -94,24 +107,24 @@ class QueueServer:
         self._loop = loop
         self._rate = 1.0 / mean
         self._free_at = [0.0] * workers
-        self._slow = (slow_from, slow_until, slowdown)
+        self._slow_from, self._slow_until, self._slowdown = slow_from, slow_until, slowdown
         self._drops_expired = drops_expired
 
     def serve(self, attempt: Attempt, timeout: float) -> None:
         """Queue it, and tell the attempt when it is done or has given up."""
         loop = self._loop
         now = loop.now
-        start = max(now, self._free_at[0])
+        free_at = self._free_at[0]
+        start = free_at if free_at > now else now  # noqa: FURB136  max() takes thrice as long, and this runs most often
         gives_up = now + timeout
         if self._drops_expired and start > gives_up:
             loop.at(gives_up, attempt.answered, "DEADLINE_EXCEEDED")
             return
-        work = loop.rng.expovariate(self._rate)
-        slow_from, slow_until, slowdown = self._slow
-        if slow_from <= start < slow_until:
-            work *= slowdown
+        work = loop.exponential(self._rate)
+        if self._slow_from <= start < self._slow_until:
+            work *= self._slowdown
         done = start + work
-        heapq.heapreplace(self._free_at, done)
+        heapreplace(self._free_at, done)
         if done <= gives_up:
             loop.at(done, attempt.answered, "OK")
         else:
@@ -135,8 +148,8 @@ class FlakyServer:
     def serve(self, attempt: Attempt, timeout: float) -> None:
         """Answer after a while, well or badly."""
         loop = self._loop
-        seconds = loop.rng.expovariate(self._rate)
-        code = "UNAVAILABLE" if loop.rng.random() < self.error_ratio else "OK"
+        seconds = loop.exponential(self._rate)
+        code = "UNAVAILABLE" if loop.random() < self.error_ratio else "OK"
         if seconds > timeout:
             seconds, code = timeout, "DEADLINE_EXCEEDED"
         loop.at(loop.now + seconds, attempt.answered, code)
