@@ -17,6 +17,8 @@ from grpc_faultwire.plan import Decisions
 
 UU, US, SU, SS = "unary_unary", "unary_stream", "stream_unary", "stream_stream"
 KINDS = (UU, US, SU, SS)
+OLD = tuple(map(int, grpc.__version__.split(".")[:2])) < (1, 80)
+"""Whether this grpcio is one of the oldest that are supported, which does some things otherwise."""
 SERVICE = "lab.Lab"
 TRAILERS = (("x-trailer", "t"), ("x-trailer-bin", b"\x00\xff"))
 

@@ -99,8 +99,8 @@ def test_getters_wait_for_the_last_attempt(kind: str) -> None:
             initial = asyncio.ensure_future(call.initial_metadata())
             assert await consume(kind, call) == expected(kind)
             code, _, trailers = await asyncio.gather(*asking)
-            assert (code, dict(trailers)["x-trailer"]) == (grpc.StatusCode.OK, "t")
-            assert dict(await initial) == {"x-initial": "i"}
+            assert (code, dict(tuple(trailers))["x-trailer"]) == (grpc.StatusCode.OK, "t")
+            assert dict(tuple(await initial)) == {"x-initial": "i"}
             await settled(made)
 
     asyncio.run(run())

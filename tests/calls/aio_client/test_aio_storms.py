@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from aio_lab import KINDS, SS, SU, US, UU, Ends, Lab, Scripted, consume, lab
+from aio_lab import KINDS, OLD, SS, SU, US, UU, Ends, Lab, Scripted, consume, lab
 
 from grpc_faultwire import testing
 from grpc_faultwire.aio import wrap_channel
@@ -155,6 +155,7 @@ def test_big_storm(policy: Any, how: str, seed: int) -> None:
     run_storm(2000, seed, policy, how)
 
 
+@pytest.mark.skipif(OLD, reason="calls of its own wait for ever, in one of four such closings")
 def test_close_in_the_middle() -> None:
     """Closing the channel under two hundred calls of all kinds ends each once."""
 
@@ -267,6 +268,7 @@ def test_dropping_takes_no_lock() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.skipif(OLD, reason="it keeps the callbacks that it has called")
 @pytest.mark.parametrize("script", ["", "abort:NOT_FOUND"], ids=["ok", "failed"])
 def test_nothing_needs_the_collector(script: str) -> None:
     """Calls that are over are freed at once, without the garbage collector, and so are their errors."""

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from aio_lab import KINDS, lab
+from aio_lab import KINDS, OLD, lab
 from grpc.aio import _call, _channel
 
 from grpc_faultwire.aio import calls, channel, multicallables
@@ -125,6 +125,7 @@ def test_sync_channels_are_refused() -> None:
         channel.wrap_channel(other)  # type: ignore[arg-type]  # that is the point
 
 
+@pytest.mark.skipif(OLD, reason="its channels do not tell what they were made for")
 def test_target_is_told() -> None:
     """Observers learn what the channel was made for, or what wrap_channel was told."""
     heard = []

@@ -202,7 +202,8 @@ def test_getters_wait_for_the_last_attempt(wrapped: Make) -> None:
     call = channel.unary_stream(path("UnaryStream"))(b"unavailable")
     assert call.code() is grpc.StatusCode.UNAVAILABLE
     assert len(call.exception().attempts) == 3
-    assert (call.details(), call.trailing_metadata(), call.debug_error_string()[:11]) == ("never", (), "UNAVAILABLE")
+    assert (call.details(), call.trailing_metadata()) == ("never", ())
+    assert "never" in call.debug_error_string()
 
 
 @pytest.fixture
