@@ -73,8 +73,8 @@ class Example:
 
     def close(self) -> None:
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(10)
-        self._reader.join(10)
+        self._process.wait(30)
+        self._reader.join(30)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -102,6 +102,7 @@ def run(address: str, counts: Counter[str]) -> None:
                 counts[GO_CODES[raised.value.code().name]] += 1
 
 
+@pytest.mark.timeout(180)  # four interpreters start one after the other: on a busy machine that takes long
 def test_metrics_add_up(example: Example) -> None:
     """Over two processes, and after one was killed and another has taken its place; nothing is left in flight."""
     first, address = example.worker()

@@ -56,6 +56,8 @@ class Act:
     """What the server does with one attempt, in this order: wait, headers, messages, hang, the status."""
 
     wait: float = 0.0
+    beside: int = 0
+    """Unary: wait until so many attempts of the call have arrived, this one included."""
     headers: bool = False
     messages: tuple[bytes, ...] = ()
     hang: bool = False
@@ -197,11 +199,17 @@ class Flaky(grpc.GenericRpcHandler):
                     return
 
     def _act(self, act: Act, seen: Seen, context: Any) -> None:
+        self._together(act.beside, context)
         seen.over.wait(act.wait)
         if act.headers:
             context.send_initial_metadata((("early", "1"),))
         if act.hang:
             seen.over.wait(10)
+
+    def _together(self, count: int, context: Any) -> None:
+        if count:
+            # Else the answer to one attempt may cancel another on its way.
+            self.arrived(dict(context.invocation_metadata())["key"], count, timeout=30)
 
     def _status(self, act: Act, context: Any) -> None:
         if act.code == "OK":

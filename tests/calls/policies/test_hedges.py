@@ -27,7 +27,7 @@ def test_the_faster_of_two_answers(caller: Caller, style: str) -> None:
     """The slow attempt is cancelled at once, and the call has one end."""
     caller.connect(HEDGES)
     begin = getattr(caller, style)
-    got = begin(hang(), ok(b"second"))
+    got = begin(hang(), ok(b"second", beside=2))
     got = got.result() if style == "future" else got
     assert (got.value, got.error, len(got.seen)) == (b"second", None, 2)
     assert got.seen[0].over.wait(2), "the loser was not cancelled"
@@ -46,7 +46,7 @@ def test_a_fast_call_is_not_hedged(caller: Caller) -> None:
 
 def test_the_first_may_still_win(caller: Caller) -> None:
     """Then the hedge is the one that is cancelled."""
-    got = caller.connect(HEDGES).unary(ok(b"first", wait=0.4), hang())
+    got = caller.connect(HEDGES).unary(ok(b"first", beside=2), hang())
     assert (got.value, len(got.seen)) == (b"first", 2)
     assert got.seen[1].over.wait(2)
 
@@ -54,7 +54,7 @@ def test_the_first_may_still_win(caller: Caller) -> None:
 def test_all_at_once(caller: Caller) -> None:
     """Without a delay all attempts are sent, and the good one wins over those that fail."""
     policy = ClientPolicy(hedge=HedgePolicy(max_attempts=3, delay=0), budget=BudgetPolicy(initial=50))
-    got = caller.connect(policy).unary(fail(wait=0.2), hang(), ok(b"third", wait=0.1))
+    got = caller.connect(policy).unary(fail(beside=3), hang(), ok(b"third", beside=3, wait=0.1))
     assert (got.value, len(got.seen)) == (b"third", 3)
 
 
@@ -76,7 +76,7 @@ def test_pushback_puts_the_next_off(caller: Caller) -> None:
 
 def test_a_fatal_error_ends_the_call(caller: Caller) -> None:
     """The other attempt is cancelled, although it might have answered."""
-    got = caller.connect(HEDGES).unary(hang(), fail("INVALID_ARGUMENT"))
+    got = caller.connect(HEDGES).unary(hang(), fail("INVALID_ARGUMENT", beside=2))
     assert got.error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert len(got.history) == 2
     assert got.seen[0].over.wait(2)
@@ -162,15 +162,16 @@ def test_a_dropped_handle_cancels_all_attempts(caller: Caller) -> None:
 
 def test_the_deadline_covers_all_attempts(caller: Caller) -> None:
     """The hedge gets what is left."""
-    got = caller.connect(HEDGES).unary(hang(), hang(), timeout=0.5)
+    got = caller.connect(hedged(delay=0.5)).unary(hang(), hang(), timeout=1.5)
     assert isinstance(got.error, StatusError)
     assert got.error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert got.seconds < 2
+    assert got.seconds < 8  # a hang takes 10
     [outcome] = caller.ledger.outcomes()
-    assert [attempt.timeout <= limit for attempt, limit in zip(outcome.attempts, (0.5, 0.46), strict=True)] == [
+    assert [attempt.timeout <= limit for attempt, limit in zip(outcome.attempts, (1.5, 1.01), strict=True)] == [
         True
     ] * 2
-    assert got.seen[1].remaining <= 0.46
+    # gRPC compares two clocks for it, one after the other, and a busy machine may pause in between.
+    assert got.seen[1].remaining <= 1.3
 
 
 def test_calls_teach_when_to_hedge(caller: Caller) -> None:

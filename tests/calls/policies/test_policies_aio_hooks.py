@@ -43,7 +43,7 @@ def test_a_hedged_call_that_nobody_awaits_runs_on(flaky: Served) -> None:
 
     async def run() -> None:
         async with connected(flaky, ClientPolicy(hedge=HEDGE)) as lab:
-            lab.call(hang(), ok())
+            lab.call(hang(), ok(beside=2))
             gc.collect()
             await lab.arrived(2)
             assert await lab.ends() == ["done"]

@@ -35,9 +35,15 @@ def rich_trailers() -> tuple[tuple[str, str | bytes], ...]:
 
 
 class Lab:
-    """Behaviours for the four shapes, and what they saw."""
+    """Behaviours for the four shapes, and what they saw.
+
+    Attributes:
+        agent: what the user agent starts with in calls that are remembered: others are late, of a test before.
+        seen: the calls.
+    """
 
     def __init__(self) -> None:
+        self.agent = ""
         self.seen: list[dict[str, Any]] = []
         self.active = 0
         self.tries: dict[str, int] = {}
@@ -64,7 +70,7 @@ class Lab:
         yield from self._act(requests, context, streaming=True)
 
     def _act(self, requests: Iterator[bytes], context: grpc.ServicerContext, *, streaming: bool) -> Iterator[Any]:
-        remaining = context.time_remaining()
+        remaining, agent = context.time_remaining(), dict(context.invocation_metadata())["user-agent"]
         seen: dict[str, Any] = {
             "metadata": [(key, value) for key, value in context.invocation_metadata() if key != "user-agent"],
             "deadline": remaining is not None and remaining < 1e6,
@@ -78,7 +84,8 @@ class Lab:
 
         with self.changed:
             self.active += 2  # until the behaviour and the RPC have both ended
-            self.seen.append(seen)
+            if agent.startswith(self.agent):
+                self.seen.append(seen)
         try:
             if not context.add_callback(ended):
                 ended()
@@ -272,6 +279,7 @@ def lab_server() -> Iterator[tuple[Lab, str]]:
 def lab(lab_server: tuple[Lab, str]) -> Lab:
     """Return the lab, when nothing goes on in it."""
     lab, _ = lab_server
+    lab.agent = ""
     lab.quiet()
     return lab
 

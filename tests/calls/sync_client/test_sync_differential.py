@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import threading
 import time
@@ -445,11 +446,17 @@ RACES = ("deadline", "negative-timeout", "serializer", "requests-fail", "request
 """Scenarios in which it is up to chance what the server sees before the call is over."""
 
 SCENARIOS = list(all_scenarios())
+RUNS = itertools.count()
 
 
-def play(style: Style, scenario: Scenario, channel: grpc.Channel, lab: Lab) -> list[Any]:
+def play(
+    style: Style, scenario: Scenario, address: str, lab: Lab, wrap: Callable[[Any], grpc.Channel] | None = None
+) -> list[Any]:
     """Run a scenario, and return what its caller and its server saw."""
-    with channel:
+    # A call of a scenario before, cancelled on its way, may arrive only now.
+    lab.agent = f"run-{next(RUNS)}-"
+    bare = grpc.insecure_channel(address, options=[*style.options, ("grpc.primary_user_agent", lab.agent)])
+    with bare if wrap is None else wrap(bare) as channel:
         seen = scenario(style, Run(channel, lab))
         served = lab.quiet()
         # A call that was cancelled at once may reach its server yet; one that follows it does so later.
@@ -478,10 +485,8 @@ def test_a_wrapped_channel_behaves_as_a_bare_one(
 ) -> None:
     """Results, exceptions, metadata, callbacks, states, what the server saw: no difference; and each call ends once."""
     caplog.set_level(logging.CRITICAL)
-    options = list(style.options)
-    bare = play(style, scenario, grpc.insecure_channel(address, options=options), lab)
-    inner = grpc.insecure_channel(address, options=options)
-    wrapped = play(style, scenario, wrap_channel(inner, observers=[ledger]), lab)
+    bare = play(style, scenario, address, lab)
+    wrapped = play(style, scenario, address, lab, lambda channel: wrap_channel(channel, observers=[ledger]))
     if any(race in request.node.name for race in RACES):
         bare, wrapped = bare[:1], wrapped[:1]
     assert wrapped == bare
@@ -501,10 +506,9 @@ def test_a_channel_with_a_policy_behaves_as_a_bare_one(
 ) -> None:
     """A policy that finds nothing to retry changes nothing either."""
     caplog.set_level(logging.CRITICAL)
-    options = list(style.options)
-    bare = play(style, scenario, grpc.insecure_channel(address, options=options), lab)
-    inner = grpc.insecure_channel(address, options=options)
-    wrapped = play(style, scenario, wrap_channel(inner, Twice(attempts=1), observers=[ledger]), lab)
+    policy = Twice(attempts=1)
+    bare = play(style, scenario, address, lab)
+    wrapped = play(style, scenario, address, lab, lambda channel: wrap_channel(channel, policy, observers=[ledger]))
     if any(race in request.node.name for race in RACES):
         bare, wrapped = bare[:1], wrapped[:1]
     assert wrapped == bare
