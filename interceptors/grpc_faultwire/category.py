@@ -28,15 +28,10 @@ class Category(enum.Enum):
     DATA_LOSS = 14
     TRANSPORT = 15
 
-    @property
-    def fault(self) -> Fault:
-        """Who has to act for this not to happen again."""
-        return _FAULT[self]
-
-    @property
-    def severity(self) -> Severity:
-        """How loudly a server reports it, unless the error says otherwise."""
-        return _SEVERITY[self]
+    fault: Fault
+    """Who has to act for this not to happen again."""
+    severity: Severity
+    """How loudly a server reports it, unless the error says otherwise."""
 
 
 class Fault(enum.Enum):
@@ -128,6 +123,11 @@ _SEVERITY = {
     Category.DATA_LOSS: Severity.CRITICAL,
     Category.TRANSPORT: Severity.WARNING,
 }
+
+# Attributes and no properties: each error is asked for them more than once.
+for _category in Category:
+    _category.fault = _FAULT[_category]
+    _category.severity = _SEVERITY[_category]
 
 _MEANING = {
     1: Meaning(Category.CANCELLED, RetryScope.NEVER),

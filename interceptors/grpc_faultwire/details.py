@@ -29,12 +29,13 @@ class Details:
         packed: the details as they travel. Those past `MAX_DETAILS` are left unread, which is an anomaly.
     """
 
-    __slots__ = ("_found", "_unpacked", "anomalies", "packed")
+    __slots__ = ("_found", "_names", "_unpacked", "anomalies", "packed")
 
     def __init__(self, packed: Sequence[any_pb2.Any]) -> None:
         self.packed: tuple[any_pb2.Any, ...] = tuple(packed[:MAX_DETAILS])
         self.anomalies: list[str] = []
         self._found: dict[type[Message], Message | None] = {}
+        self._names: tuple[str, ...] | None = None
         self._unpacked: tuple[Message, ...] | None = None
         if len(packed) > MAX_DETAILS:
             self.anomalies.append(f"{len(packed)} details: the first {MAX_DETAILS} are read")
@@ -52,16 +53,23 @@ class Details:
         # Only what travels: the classes of decoded messages may be made at run time, where pickle cannot find them.
         return _restore, (self.packed, tuple(self.anomalies))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The full names of their types, in order; "" where there is none."""
+        if self._names is None:
+            urls = [packed.type_url for packed in self.packed]
+            self._names = tuple([url[url.rfind("/") + 1 :] if "/" in url else "" for url in urls])
+        return self._names
+
     def find(self, kind: type[M]) -> M | None:
         """Return the first detail of a type, or None. A detail that cannot be decoded does not count."""
         if kind not in self._found:
-            self._found[kind] = self._decode_first(kind)
+            self._found[kind] = self._decode_first(kind) if kind.DESCRIPTOR.full_name in self.names else None
         return cast("M | None", self._found[kind])
 
     def _decode_first(self, kind: type[M]) -> M | None:
-        name = kind.DESCRIPTOR.full_name
-        for packed in self.packed:
-            if type_name(packed) == name:
+        for name, packed in zip(self.names, self.packed, strict=True):
+            if name == kind.DESCRIPTOR.full_name:
                 message = self._decode(packed, kind)
                 if message is not None:
                     return message

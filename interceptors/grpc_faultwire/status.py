@@ -48,6 +48,9 @@ _OWN_KINDS = (
 _OWN_NAMES = frozenset(kind.DESCRIPTOR.full_name for kind in _OWN_KINDS)
 _OVERSIZE = "received metadata size exceeds"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+_SCOPES: dict[int, RetryScope] = {scope.value: scope for scope in RetryScope}
+_CATEGORIES: dict[int, Category] = {category.value: category for category in Category}
+_SEVERITIES: dict[int, Severity] = {severity.value: severity for severity in Severity}
 
 
 class Reply(NamedTuple):
@@ -103,7 +106,7 @@ def encode(
     )
     delay = None if error.retry_delay is None else duration(error.retry_delay)
     draft = Draft(
-        code=error.code().value[0],
+        code=error._number,
         message=redactor.text(encodable(error.message)),
         info=info,
         retry=None if delay is None else error_details_pb2.RetryInfo(retry_delay=delay),
@@ -152,7 +155,7 @@ def _report(
 ) -> errors_pb2.ErrorReport:
     report = errors_pb2.ErrorReport(
         error_id=error.error_id,
-        category=error.category.value,  # type: ignore[arg-type]  # the numbers are the proto's
+        category=error.category.value,  # pyright: ignore[reportArgumentType]  # the numbers are the proto's
         severity=error.severity.value,  # type: ignore[arg-type]  # the numbers are the proto's
         service=service,
         method=method,
@@ -189,11 +192,11 @@ def _causes(error: StatusError, redactor: Redactor) -> list[errors_pb2.Cause]:
 def _cause(parent: int, cause: StatusError, redactor: Redactor) -> errors_pb2.Cause:
     return errors_pb2.Cause(
         parent=parent,
-        code=cause.code().value[0],
+        code=cause._number,
         message=redactor.text(encodable(cause.message)),
         reason=cause.reason,
         domain=cause.domain or "",
-        category=cause.category.value,  # type: ignore[arg-type]  # the numbers are the proto's
+        category=cause.category.value,  # pyright: ignore[reportArgumentType]  # the numbers are the proto's
     )
 
 
@@ -336,9 +339,10 @@ def _typed(code: grpc.StatusCode, message: str, details: Details) -> StatusError
         "_domain": info.domain or None,
         "_metadata": dict(info.metadata),
         "_retry_delay": _retry_delay(details, report),
-        "_retry_scope": _member(RetryScope, report.retry.scope),
-        "_category": _member(Category, report.category),
-        "_severity": _member(Severity, report.severity),
+        # A number that a newer peer knows and we do not is no member: then the code speaks.
+        "_retry_scope": _SCOPES.get(report.retry.scope),
+        "_category": _CATEGORIES.get(report.category),
+        "_severity": _SEVERITIES.get(report.severity),
         "_error_id": (report.error_id or _request_id(details))[:MAX_ERROR_ID],
     }
     return error_class(code, info.domain, info.reason)._received(message, details, state)
@@ -354,11 +358,3 @@ def _retry_delay(details: Details, report: errors_pb2.ErrorReport) -> float | No
 def _request_id(details: Details) -> str:
     request = details.find(error_details_pb2.RequestInfo)
     return request.request_id if request is not None else ""
-
-
-def _member(kind: type[Any], number: int) -> Any:
-    # A number that a newer peer knows and we do not is no member: then the code speaks.
-    try:
-        return kind(number)
-    except ValueError:
-        return None

@@ -19,9 +19,9 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from faultwire.v1 import errors_pb2
-from grpc_faultwire.category import Category, Fault, RetryScope, Severity, meaning
+from grpc_faultwire.category import Category, Fault, Meaning, RetryScope, Severity, meaning
 from grpc_faultwire.declaration import Declaration, check_domain, check_metadata_key, check_reason, check_retry_delay
-from grpc_faultwire.details import Details, duration, pack, seconds, type_name
+from grpc_faultwire.details import Details, duration, pack, seconds
 from grpc_faultwire.finished import FinishedCall
 from grpc_faultwire.redaction import encodable, escaped
 
@@ -72,6 +72,8 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
     """The code of every error of this class."""
     declaration: ClassVar[Declaration | None] = None
     """What a catalogue says of this class. Setting it registers the class for its domain and reason."""
+    _number: ClassVar[int]
+    _means: ClassVar[Meaning]
 
     origin: Origin = Origin.RAISED
     attempts: Sequence[Any] = ()
@@ -83,6 +85,9 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "status_code" in cls.__dict__:
+            cls._number = cls.status_code.value[0]
+            cls._means = meaning(cls._number)
         if "declaration" in cls.__dict__ and cls.declaration is not None:
             _register(cls, cls.declaration)
 
@@ -108,10 +113,10 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         if declaration is not None:
             reason, domain = reason or declaration.reason, domain or declaration.domain
             retry_delay = declaration.retry_delay if retry_delay is None else retry_delay
-        info = given.find(error_details_pb2.ErrorInfo)
+        info = given.find(error_details_pb2.ErrorInfo) if given.packed else None
         if info is not None:
             reason, domain, metadata = reason or info.reason or None, domain or info.domain, metadata or info.metadata
-        retry = given.find(error_details_pb2.RetryInfo)
+        retry = given.find(error_details_pb2.RetryInfo) if given.packed else None
         if retry is not None and retry_delay is None:
             retry_delay = seconds(retry.retry_delay)
         if reason is not None:
@@ -192,11 +197,12 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         """What kind of failure it is."""
         if self._category is not None:
             return self._category
-        if self.declaration is not None and self.declaration.category is not None:
-            return self.declaration.category
+        declaration = self.declaration
+        if declaration is not None and declaration.category is not None:
+            return declaration.category
         if self.origin is Origin.UNKNOWN and self._code is grpc.StatusCode.UNAVAILABLE:
             return Category.TRANSPORT
-        return meaning(_number(self._code)).category
+        return self._means.category
 
     @property
     def severity(self) -> Severity:
@@ -212,7 +218,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
     @property
     def retry_scope(self) -> RetryScope:
         """What may be tried again: as the error says, else as its code means."""
-        return self.declared_retry_scope or meaning(_number(self._code)).retry_scope
+        return self.declared_retry_scope or self._means.retry_scope
 
     @property
     def declared_retry_scope(self) -> RetryScope | None:
@@ -261,9 +267,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
     @property
     def status(self) -> status_pb2.Status:
         """The google.rpc.Status: for a received error what was received, else what would be sent but for redaction."""
-        return status_pb2.Status(
-            code=_number(self._code), message=encodable(self.message), details=self._composed().packed
-        )
+        return status_pb2.Status(code=self._number, message=encodable(self.message), details=self._composed().packed)
 
     def find(self, kind: type[M]) -> M | None:
         """Return the first detail of this type, or None.
@@ -358,13 +362,8 @@ def _plain(metadata: Any) -> Any:
     return tuple(tuple(pair) if isinstance(pair, tuple) else pair for pair in metadata)
 
 
-def _number(code: grpc.StatusCode) -> int:
-    number: int = code.value[0]
-    return number
-
-
 def _check_unique(details: Details) -> None:
-    names = [type_name(packed) for packed in details.packed]
+    names = details.names
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ValueError(f"error_details has a type more than once (AIP-193 allows one): {sorted(twice)}")

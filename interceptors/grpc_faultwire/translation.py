@@ -126,6 +126,8 @@ class Translator(Handlers):
         return None, True
 
     def _refine(self, error: StatusError, call: Call) -> StatusError:
+        if not self._category_handlers and not self._transformers:
+            return error
         handle = self._category_handlers.get(error.category)
         for step in ([handle] if handle is not None else []) + self._transformers:
             changed = step(error, call)

@@ -110,7 +110,7 @@ def fit(draft: Draft, budget: int = BUDGET) -> status_pb2.Status:
         budget: bytes for message and details as they travel.
     """
     status = draft.status()
-    if draft.excess(budget, status) <= 0:
+    if _fits_easily(draft, status, budget) or draft.excess(budget, status) <= 0:
         return status
     marker = draft.report.truncation
     marker.original_bytes = draft.size()
@@ -125,6 +125,11 @@ def fit(draft: Draft, budget: int = BUDGET) -> status_pb2.Status:
         if excess <= 0:
             break
     return draft.status()
+
+
+def _fits_easily(draft: Draft, status: status_pb2.Status, budget: int) -> bool:
+    # Base64 makes 4/3 of the whole, and percent-encoding up to three times as much of the message, which is part of it.
+    return not draft.trailers and 5 * status.ByteSize() < min(budget, TRANSPORT - FIXED)
 
 
 def _drop_kind(kind: type[Message]) -> Callable[[Draft, int], bool]:

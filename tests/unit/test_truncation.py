@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import struct_pb2
 from google.rpc import error_details_pb2 as rpc
 from google.rpc import status_pb2
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from faultwire.v1 import errors_pb2
@@ -19,6 +19,7 @@ from grpc_faultwire.truncation import (
     FIXED,
     TRANSPORT,
     Draft,
+    _fits_easily,
     base64_size,
     fit,
     message_size,
@@ -229,6 +230,21 @@ def test_small_errors_are_untouched():
     fit(one)
     assert one.status().SerializeToString(deterministic=True) == before
     assert not one.report.HasField("truncation")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=250))
+@example("\x01" * 1000)
+@example("\U0001f600" * 250)
+def test_what_fits_at_a_glance_fits(message):
+    """The least budget that is seen to be enough without measuring is enough when measured."""
+    one = draft([{"message": message}])
+    budget = 5 * one.status().ByteSize()
+    assert not _fits_easily(one, one.status(), budget)
+    assert _fits_easily(one, one.status(), budget + 1)
+    assert one.excess(budget + 1) <= 0
+    one.trailers.append(("x-own", "t"))
+    assert not _fits_easily(one, one.status(), TRANSPORT)
 
 
 @settings(max_examples=40, deadline=None)

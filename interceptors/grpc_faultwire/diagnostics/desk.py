@@ -167,7 +167,7 @@ def _group(group: ErrorGroup) -> pb.ErrorGroup:
         first_seen=_timestamp(group.first_seen),
         last_seen=_timestamp(group.last_seen),
         code=sample.code.value[0],
-        category=sample.category.value,  # type: ignore[arg-type]  # the numbers are the proto's
+        category=sample.category.value,  # pyright: ignore[reportArgumentType]  # the numbers are the proto's
         severity=sample.severity.value,  # type: ignore[arg-type]  # the numbers are the proto's
         reason=sample.reason if own else "",
         domain=sample.domain if own else "",
