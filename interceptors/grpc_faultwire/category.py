@@ -53,6 +53,19 @@ class Severity(enum.IntEnum):
     CRITICAL = 5
 
 
+class Origin(enum.Enum):
+    """Where an error came from."""
+
+    RAISED = "raised"
+    """Raised by code in this process."""
+    REMOTE = "remote"
+    """Received, and it bears error details: its server said it."""
+    LOCAL = "local"
+    """Made here by a policy of a wrapped channel: an open circuit, an exhausted deadline."""
+    UNKNOWN = "unknown"
+    """Received without details: gRPC's core, a proxy or a plain server. These cannot be told apart."""
+
+
 class RetryScope(enum.Enum):
     """What may be tried again. The value is the proto number."""
 

@@ -168,7 +168,9 @@ class CallDecisions(Decisions):
 
     def covers(self, error: StatusError) -> bool:
         """Whether one of the fallbacks is for this error, and nothing has been delivered yet."""
-        fallbacks = self._method.settings.fallbacks if self._method.enforced and not self.flow.delivered else ()
+        fallbacks = self._method.settings.fallbacks
+        if not fallbacks or not self._method.enforced or self.flow.delivered:
+            return False
         return any(fallback.covers(error) for fallback in fallbacks)
 
     def fall_back(self, error: StatusError, request: Any, now: float) -> Any:
@@ -275,10 +277,13 @@ class CallDecisions(Decisions):
     def _reject(self, refusal: Refusal, breaker: Breaker) -> None:
         self._note_rejection(breaker, refusal.state, refusal.retry_after)
         if self._method.enforced:
-            raise circuit_open(refusal, name_of(breaker.key))
+            name, word = self._method.refusing(breaker, refusal.state)
+            raise circuit_open(name, word, refusal.retry_after)
 
     def _note_rejection(self, breaker: Breaker, state: BreakerState, retry_after: float | None) -> None:
-        self._note(names.CIRCUIT_REJECTED, breaker=name_of(breaker.key), state=state.value, retry_after=retry_after)
+        if self.flow.plan.audience.hears_events:
+            name, word = self._method.refusing(breaker, state)
+            self._note(names.CIRCUIT_REJECTED, breaker=name, state=word, retry_after=retry_after)
 
     # Telling.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from grpc_faultwire.category import REDACTED, Category, RetryScope, Sensitivity, Severity
 from grpc_faultwire.details import MAX_DURATION
-from grpc_faultwire.redaction import speaks_of_secret
+from grpc_faultwire.redaction import encodable, speaks_of_secret
 
 REASON = re.compile(r"[A-Z][A-Z0-9_]{1,61}[A-Z0-9]")
 """google.rpc.ErrorInfo's rule for a reason."""
@@ -151,6 +151,15 @@ def check_metadata_key(key: str) -> None:
     """Raise ValueError if this is no key of metadata that google.rpc.ErrorInfo allows."""
     if not isinstance(key, str) or not METADATA_KEY.fullmatch(key):
         raise ValueError(f"metadata key {key!r} does not match {METADATA_KEY.pattern} (google.rpc.ErrorInfo)")
+
+
+def metadata_texts(metadata: Mapping[str, object]) -> dict[str, str]:
+    """Return metadata as texts that UTF-8 can carry; raise ValueError for a key that ErrorInfo does not allow."""
+    texts: dict[str, str] = {}
+    for key, value in metadata.items():
+        check_metadata_key(key)
+        texts[key] = encodable(str(value))
+    return texts
 
 
 def check_domain(domain: str) -> None:

@@ -6,7 +6,7 @@ One bad detail does not lose the others, and nothing here raises over what a pee
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from google.protobuf import any_pb2, descriptor_pool, message_factory
 from google.protobuf.duration_pb2 import Duration
@@ -66,6 +66,18 @@ class Details:
         if kind not in self._found:
             self._found[kind] = self._decode_first(kind) if kind.DESCRIPTOR.full_name in self.names else None
         return cast("M | None", self._found[kind])
+
+    def unique(self) -> Self:
+        """Return these details.
+
+        Raises:
+            ValueError: two have the same type (AIP-193).
+        """
+        names = self.names
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"error_details has a type more than once (AIP-193 allows one): {sorted(twice)}")
+        return self
 
     def _decode_first(self, kind: type[M]) -> M | None:
         for name, packed in zip(self.names, self.packed, strict=True):

@@ -10,10 +10,11 @@ from grpc_faultwire.config import ClientPolicy, by_service, call_options
 from grpc_faultwire.decisions import CallDecisions, name_of
 from grpc_faultwire.observers import names
 from grpc_faultwire.plan import Noting, PolicySource
-from grpc_faultwire.policies import Breaker, Budget, Health, Latencies
+from grpc_faultwire.policies import Breaker, BreakerState, Budget, Health, Latencies
 from grpc_faultwire.policy_file import switched
 from grpc_faultwire.presets import is_idempotent, is_safe
 from grpc_faultwire.records import CallInfo, Event, Kind
+from grpc_faultwire.redaction import encodable
 from grpc_faultwire.state import PolicyState
 
 _LOGGER = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class MethodPolicies:
         self._budget: Budget | None = None
         self._key = by_service(call) if settings.breaker_key is by_service else None
         self._judged: tuple[Breaker | None, dict[Health, Event]] = None, {}
+        self._refusing: tuple[Breaker | None, BreakerState | None, tuple[str, str]] = None, None, ("", "")
         self.latencies: Latencies | None = (
             state.latencies((call.target, call.full_method)) if self.hedge is not None else None
         )
@@ -123,6 +125,14 @@ class MethodPolicies:
             events = {one: Event(name=name, attributes={"breaker": key, "kind": one.value}) for one in Health}
             self._judged = breaker, events
         return events[health]
+
+    def refusing(self, breaker: Breaker, state: BreakerState) -> tuple[str, str]:
+        """Return what a breaker and its state are called when a call is refused: looked up once for each state."""
+        known, at, named = self._refusing
+        if known is not breaker or at is not state:
+            named = encodable(name_of(breaker.key)), state.value
+            self._refusing = breaker, state, named
+        return named
 
     def _learn(self, request: Any, response: Any, now: float) -> None:
         for fallback in self.settings.fallbacks:

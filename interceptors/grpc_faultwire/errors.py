@@ -5,7 +5,8 @@ from __future__ import annotations
 import grpc
 
 from grpc_faultwire import status_error
-from grpc_faultwire.status_error import Origin, StatusError, error_class
+from grpc_faultwire.category import Origin
+from grpc_faultwire.status_error import StatusError, error_class
 
 __all__ = [
     "Aborted",

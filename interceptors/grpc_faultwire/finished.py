@@ -5,6 +5,7 @@ Interceptors and libraries outside Faultwire treat a raised RpcError as a finish
 
 from __future__ import annotations
 
+import abc
 import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -17,7 +18,18 @@ else:
     _Future = grpc.Future
 
 
-class FinishedCall(grpc.Call, _Future):
+class ErrorType(abc.ABCMeta):
+    """The type of errors: classes are compared as plain ones are.
+
+    grpc.Call is an abstract base class, and Python compares classes several times whenever an error is raised or
+    caught. Asking about virtual subclasses, which errors have none of, takes as long as making the error.
+    """
+
+    __instancecheck__ = type.__instancecheck__
+    __subclasscheck__ = type.__subclasscheck__
+
+
+class FinishedCall(grpc.Call, _Future, metaclass=ErrorType):
     """What grpc.Call and grpc.Future answer once an RPC has failed; for exceptions to inherit."""
 
     __traceback__: types.TracebackType | None

@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2
 
 from grpc_faultwire.category import Category, RetryScope
 from grpc_faultwire.errors import Origin, StatusError, Unavailable
-from grpc_faultwire.policies import OK, RETRY_COST, TIMEOUT_COST, Health, Refusal, Verdict
+from grpc_faultwire.policies import OK, RETRY_COST, TIMEOUT_COST, Health, Verdict
 from grpc_faultwire.records import CallInfo
 from grpc_faultwire.trailers import PUSHBACK_KEY
 
@@ -157,14 +157,20 @@ def _level(call: CallInfo) -> str:
     return MethodOptions.IdempotencyLevel.Name(options.idempotency_level)
 
 
-def circuit_open(refusal: Refusal, breaker: str) -> StatusError:
-    """Make the error of a call that an open circuit refused; its retry delay is the time until one may pass."""
-    error = Unavailable(
-        f"The circuit breaker of {breaker} is {refusal.state.value}.",
-        reason="CIRCUIT_OPEN",
-        domain=CIRCUIT_DOMAIN,
-        metadata={"breaker": breaker},
-        retry_delay=refusal.retry_after,
+def circuit_open(breaker: str, state: str, retry_after: float | None) -> StatusError:
+    """Make the error of a call that an open circuit refused.
+
+    Args:
+        breaker: the breaker's name, as UTF-8 can carry it.
+        state: the word for the breaker's state.
+        retry_after: seconds until a call may pass: its retry delay. None: not said.
+    """
+    return Unavailable._local(
+        f"The circuit breaker of {breaker} is {state}.",
+        {
+            "_reason": "CIRCUIT_OPEN",
+            "_domain": CIRCUIT_DOMAIN,
+            "_metadata": {"breaker": breaker},
+            "_retry_delay": retry_after,
+        },
     )
-    error.origin = Origin.LOCAL
-    return error

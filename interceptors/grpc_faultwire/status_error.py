@@ -7,7 +7,6 @@ methods that gRPC defines (`code()`, `details()`, …) keep gRPC's meaning.
 
 from __future__ import annotations
 
-import enum
 import os
 import types
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,8 +18,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from faultwire.v1 import errors_pb2
-from grpc_faultwire.category import Category, Fault, Meaning, RetryScope, Severity, meaning
-from grpc_faultwire.declaration import Declaration, check_domain, check_metadata_key, check_reason, check_retry_delay
+from grpc_faultwire.category import Category, Fault, Meaning, Origin, RetryScope, Severity, meaning
+from grpc_faultwire.declaration import Declaration, check_domain, check_reason, check_retry_delay, metadata_texts
 from grpc_faultwire.details import Details, duration, pack, seconds
 from grpc_faultwire.finished import FinishedCall
 from grpc_faultwire.redaction import encodable, escaped
@@ -28,17 +27,8 @@ from grpc_faultwire.redaction import encodable, escaped
 M = TypeVar("M", bound=Message)
 
 
-class Origin(enum.Enum):
-    """Where an error came from."""
-
-    RAISED = "raised"
-    """Raised by code in this process."""
-    REMOTE = "remote"
-    """Received, and it bears error details: its server said it."""
-    LOCAL = "local"
-    """Made here by a policy of a wrapped channel: an open circuit, an exhausted deadline."""
-    UNKNOWN = "unknown"
-    """Received without details: gRPC's core, a proxy or a plain server. These cannot be told apart."""
+_NONE: tuple[Message, ...] = ()
+_NO_DETAILS = Details(())
 
 
 _classes: dict[grpc.StatusCode, type[StatusError]] = {}
@@ -98,7 +88,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         reason: str | None = None,
         domain: str | None = None,
         metadata: Mapping[str, object] | None = None,
-        error_details: Iterable[Message] = (),
+        error_details: Iterable[Message] = _NONE,
         retry_delay: float | None = None,
         retry_scope: RetryScope | None = None,
         category: Category | None = None,
@@ -107,8 +97,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
     ) -> None:
         if not hasattr(self, "status_code"):
             raise TypeError(f"{type(self).__name__} has no status code: raise a subclass, such as NotFound")
-        given = Details.of(error_details)
-        _check_unique(given)
+        given = _NO_DETAILS if error_details is _NONE else Details.of(error_details).unique()
         declaration = self.declaration
         if declaration is not None:
             reason, domain = reason or declaration.reason, domain or declaration.domain
@@ -124,10 +113,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         if domain:
             check_domain(domain)
         check_retry_delay(retry_delay)
-        texts: dict[str, str] = {}
-        for key, value in (metadata or {}).items():
-            check_metadata_key(key)
-            texts[key] = encodable(str(value))
+        texts = metadata_texts(metadata) if metadata else {}
         if message is None:
             message = declaration.render(texts) if declaration is not None else ""
         if not isinstance(message, str):
@@ -152,6 +138,17 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         vars(error).update(state)
         return error
 
+    @classmethod
+    def _local(cls, message: str, state: Mapping[str, Any]) -> Self:
+        """Make an error that a policy of this process raises, all parts of which are known to be right."""
+        error = cls.__new__(cls)
+        # As the constructors leave it, without their checks: an open circuit refuses thousands of calls in a second.
+        error.__dict__.update(
+            state, _code=cls.status_code, _details=message, _debug_error_string="", origin=Origin.LOCAL
+        )
+        error._initial_metadata = error._trailing_metadata = None
+        return error
+
     # What the error says.
 
     _code: grpc.StatusCode
@@ -168,7 +165,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
     _severity: Severity | None = None
     _causes: tuple[StatusError, ...] = ()
     _error_id: str | None = None
-    _given: Details = Details(())
+    _given: Details = _NO_DETAILS
     _anomalies: Sequence[str] = ()
     _all: Details | None = None
 
@@ -241,6 +238,8 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
     def causes(self) -> tuple[StatusError, ...]:
         """The StatusErrors that led to this one, ``__cause__`` first. A received error's are in its `report`."""
         cause = self.__cause__
+        if cause is None:
+            return self._causes
         direct = (cause,) if isinstance(cause, StatusError) else ()
         return direct + tuple(other for other in self._causes if other is not cause)
 
@@ -331,6 +330,11 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
 
+    def __copy__(self) -> Self:
+        copy = type(self).__new__(type(self))
+        copy.__dict__.update(self.__dict__, _error_id=self.error_id, _causes=self.causes)
+        return copy
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _blank, (type(self),), self._state()
 
@@ -360,13 +364,6 @@ def _plain(metadata: Any) -> Any:
     if not isinstance(metadata, tuple):
         return metadata
     return tuple(tuple(pair) if isinstance(pair, tuple) else pair for pair in metadata)
-
-
-def _check_unique(details: Details) -> None:
-    names = details.names
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"error_details has a type more than once (AIP-193 allows one): {sorted(twice)}")
 
 
 def _register(cls: type[StatusError], declaration: Declaration) -> None:

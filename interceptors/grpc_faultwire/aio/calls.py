@@ -154,6 +154,8 @@ class _UnaryResponse(Call):
         while True:
             call = running.call
             if call is None:
+                if running.ended:
+                    running.raise_end(None)
                 call = yield from running.next_call().__await__()
             try:
                 response = yield from call.__await__()

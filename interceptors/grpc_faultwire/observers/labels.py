@@ -115,7 +115,7 @@ class Labels:
     def reason(self, error: StatusError) -> str:
         """Return a declared reason, or the code's name where none was said."""
         reason = error.reason
-        if reason == error.code().name or reason in self._reasons:
+        if reason in self._reasons or reason == error.code().name:
             return reason
         if error.declaration is not None and error.declaration.reason == reason:
             return self._reason(reason)

@@ -156,10 +156,16 @@ class PrometheusObserver:
             exemplar = self._exemplar()
             # A scrape sees the last one of a series, and each costs more than all counting.
             often = exemplar if exemplar is None or method.is_due(time.monotonic()) else None
-            method.handled(outcome.code).inc(1, often)
-            method.seconds.observe(outcome.seconds, often)
+            handled = method.handled(outcome.code)
+            if often is None:
+                adding(handled)(1)
+                method.took(outcome.seconds)
+            else:
+                handled.inc(1, often)
+                method.seconds.observe(outcome.seconds, often)
             if outcome.error is not None:
-                method.error(outcome.error).inc(1, exemplar)
+                errors = method.error(outcome.error)
+                adding(errors)(1) if exemplar is None else errors.inc(1, exemplar)
         if outcome.exception is not None or outcome.recovered is not None:
             self._behind(method, outcome)
         if len(outcome.attempts) > 1:
@@ -242,7 +248,11 @@ class PrometheusObserver:
     def _on_circuit_rejected(self, method: _Method | None, event: Any) -> None:
         if method is not None:
             breaker = self._labels.breaker(str(event["breaker"]))
-            self._client("circuit_rejections", breaker, method.service, method.method).inc()
+            count = method.rejections.get(breaker)
+            if count is None:
+                series = self._client("circuit_rejections", breaker, method.service, method.method)
+                count = method.rejections[breaker] = adding(series)
+            count(1)
 
     def _on_circuit_transition(self, _method: _Method | None, event: Any) -> None:
         breaker = self._labels.breaker(str(event["breaker"]))
@@ -280,6 +290,7 @@ class _Method:
         "method",
         "ok",
         "received",
+        "rejections",
         "seconds",
         "sent",
         "service",
@@ -303,6 +314,7 @@ class _Method:
         self.received = adding(instruments["received"].labels(*typed))
         self.sent = adding(instruments["sent"].labels(*typed))
         self.in_flight = adding(instruments["in_flight"].labels(self.service, self.method))
+        self.rejections: dict[str, Add] = {}
         self._handled: dict[grpc.StatusCode, Any] = {}
         self._errors: dict[tuple[Any, ...], Any] = {}
         self._attempts: dict[Any, Add] = {}
@@ -341,7 +353,8 @@ class _Method:
     def error(self, error: StatusError) -> Any:
         """Return the counter of errors like this one."""
         category, reason = error.category, self._labels.reason(error)
-        key = error.code(), category, reason, error.origin
+        # By identity: an enum's hash is a function in Python.
+        key = id(error.code()), id(category), reason, id(error.origin)
         found = self._errors.get(key)
         if found is None:
             words = category.name.lower(), category.fault.name.lower(), reason, error.origin.value
