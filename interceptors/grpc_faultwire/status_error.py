@@ -143,9 +143,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         """Make an error that a policy of this process raises, all parts of which are known to be right."""
         error = cls.__new__(cls)
         # As the constructors leave it, without their checks: an open circuit refuses thousands of calls in a second.
-        error.__dict__.update(
-            state, _code=cls.status_code, _details=message, _debug_error_string="", origin=Origin.LOCAL
-        )
+        vars(error).update(state, _code=cls.status_code, _details=message, _debug_error_string="", origin=Origin.LOCAL)
         error._initial_metadata = error._trailing_metadata = None
         return error
 
@@ -332,7 +330,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
 
     def __copy__(self) -> Self:
         copy = type(self).__new__(type(self))
-        copy.__dict__.update(self.__dict__, _error_id=self.error_id, _causes=self.causes)
+        vars(copy).update(vars(self), _error_id=self.error_id, _causes=self.causes)
         return copy
 
     def __reduce__(self) -> tuple[Any, ...]:

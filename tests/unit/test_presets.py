@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -30,7 +32,7 @@ from grpc_faultwire import (
 )
 from grpc_faultwire.errors import Cancelled
 from grpc_faultwire.policies import OK, RETRY_COST, TIMEOUT_COST, Health
-from grpc_faultwire.presets import Circumstances, classify, is_idempotent, is_safe, pushback_of
+from grpc_faultwire.presets import Circumstances, circuit_open, classify, is_idempotent, is_safe, pushback_of
 from grpc_faultwire.records import CallInfo
 from grpc_faultwire.trailers import PUSHBACK_KEY
 
@@ -166,3 +168,23 @@ def test_idempotency_is_read_from_the_proto(path: str, idempotent: bool) -> None
     call = CallInfo.of(path, kind=Kind.UNARY, side=Side.CLIENT)
     assert is_idempotent(call) is idempotent
     assert is_safe(call) is idempotent
+
+
+def test_a_refusal_is_made_without_checks_and_is_the_same_error() -> None:
+    """It says, prints, sends, copies and pickles what the constructor would have made of the same parts."""
+    refused = circuit_open("shop:443/shop.v1.Shop", "open", 1.5)
+    made = Unavailable(
+        "The circuit breaker of shop:443/shop.v1.Shop is open.",
+        reason="CIRCUIT_OPEN",
+        domain="faultwire",
+        metadata={"breaker": "shop:443/shop.v1.Shop"},
+        retry_delay=1.5,
+    )
+    made.origin = Origin.LOCAL
+    for one in (refused, copy.copy(refused), pickle.loads(pickle.dumps(refused)), refused.replace()):
+        assert (one.error_id, one.origin, one.category) == (refused.error_id, made.origin, made.category)
+        assert (one.status, one.code(), one.debug_error_string()) == (made.status, made.code(), "")
+        assert (one.initial_metadata(), one.trailing_metadata()) == (None, None)
+        assert (one.causes, one.anomalies, one.attempts) == ((), (), ())
+    assert vars(made).keys() - {"_given", "_retry_scope", "_category", "_severity", "_causes"} <= vars(refused).keys()
+    assert len(refused.error_id) == 32
