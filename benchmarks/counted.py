@@ -159,7 +159,8 @@ def measured(counter: CallCounter, callers: Callers, watcher: Watcher, name: str
         watcher.wait(number)
 
     for case, path in cases.items():
-        calls(path, WARM_UP)
+        # The circuit opens only once half of the calls in its window have failed, those of the other cases included.
+        calls(path, 10 * WARM_UP if case == "open circuit" else WARM_UP)
         counted = least(counter, lambda path=path: calls(path, NUMBER))
         figures |= each(f"{name}, unary {case}", counted, NUMBER)
         if case == "OK":
