@@ -107,8 +107,9 @@ NEEDED = {
 """One of two texts that are in every text where a pattern matches, and that are found much faster."""
 NOTHING_NEEDED = ("", "")
 
-# One character, rarer than those around it where there is a choice, and what stands about it. ASCII but for the last
-# class, as the same is looked for in texts and in their UTF-8: U+017F ignores case as s, and \d takes any script's.
+# One character, rarer than those around it where there is a choice, and what stands about it. The same is looked for in
+# texts and in their UTF-8, so classes say which of ASCII is not in them: all else is, as U+017F ignores case as s, and
+# \d takes any script's.
 _HINTS = {
     _PEM: ("B", "(?<=-----B)EGIN"),
     _PASSWORD_IN_URL: (":", "(?<=:)//"),
@@ -120,10 +121,10 @@ _HINTS = {
             "|(?<=[rsp]k_)(?:live|test)_|(?<=sk-)|(?<=npm_)|(?<=pypi-)"
         ),
     ),
-    _SCHEME: ("bB", r"(?<=[bB])(?:[eE][aA]|[aA](?:[sS]|[^\x00-\x7f]))"),
+    _SCHEME: ("bB", r"(?<=[bB])(?:[eE][aA]|[aA][^\x00-RT-rt-\x7f])"),
     _HEADER: (":=", "(?<=[:=])"),
     _NAMED: (":=", "(?<=[:=])"),
-    _CARD: ("2-6", r"(?<=[2-6])(?:[0-9 -]|[^\x00-\x7f]){13}"),
+    _CARD: ("2-6", r"(?<=[2-6])[^\x00-\x1f!-,./:-\x7f]{13}"),
     _EMAIL: ("@", "(?<=@)"),
 }
 

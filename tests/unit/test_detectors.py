@@ -3,6 +3,7 @@
 import re
 import time
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -142,6 +143,17 @@ def test_the_fast_form_finds_what_the_plain_form_finds(text: str) -> None:
 @example("4\u06611111111\u0661\u0661\u0661\u0661 1111")
 def test_a_hint_is_in_all_that_its_detector_finds(text: str) -> None:
     """Where a detector finds something, its hint is in the text itself, in its UTF-8, and in it read as Latin-1."""
+    _check_hints(text)
+
+
+@pytest.mark.parametrize("secret", [*SECRETS, "30569309025904"])
+def test_a_hint_is_in_each_secret_alone(secret: str) -> None:
+    """As above, of one secret at a time, in all that re takes for the same letters."""
+    for shown in (secret, secret.upper(), secret.lower(), _fold(secret, odd=False), _fold(secret, odd=True)):
+        _check_hints(shown)
+
+
+def _check_hints(text: str) -> None:
     for detector in DETECTORS:
         for shown in (text, text.encode("latin-1", "replace").decode("latin-1")):
             if detector[0].search(shown):
