@@ -310,3 +310,27 @@ def test_a_class_that_declares_nothing():
     """A catalogue is made of declared classes only."""
     with pytest.raises(TypeError, match="NotFound declares no reason"):
         Catalogue("d.example.com", [NotFound])
+
+
+ROOMS = Catalogue.of(
+    enum_of(("ROOM_TAKEN", {"metadata": [{"key": "room"}, {"key": "until"}]}), default_code="ALREADY_EXISTS")
+)
+
+
+class Taken(ROOMS.RoomTaken):
+    """A subclass of one's own of a class that no generated module has."""
+
+    def __init__(self):
+        super().__init__(room="7", until="noon")
+
+
+def test_metadata_that_are_missing():
+    """A declared error is not made without what it declares."""
+    with pytest.raises(TypeError, match="RoomTaken needs its metadata: until"):
+        ROOMS.RoomTaken(room="7")
+
+
+def test_only_what_pickle_cannot_find_is_replaced():
+    """A subclass of one's own stays itself."""
+    duplicate = pickle.loads(pickle.dumps(Taken()))
+    assert (type(duplicate), duplicate.metadata) == (Taken, {"room": "7", "until": "noon"})
