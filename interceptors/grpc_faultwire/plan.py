@@ -13,6 +13,9 @@ from grpc_faultwire.errors import StatusError
 from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.records import Attempt, CallInfo, Event
 
+REPLAY_BYTES = 256 * 1024
+"""Serialized requests of one call that are kept for another attempt; with more, the call is not retried."""
+
 
 class Noting(Protocol):
     """What decisions need of a flow."""
@@ -120,7 +123,7 @@ class Plan:
         timeout: seconds for a call whose caller gives none, as the policies say.
         hedges: whether further attempts may be sent beside those in flight.
         learn: what is told of every good answer: request, response, clock reading. None: nothing is.
-        replay_bytes: bytes of a request stream that are kept for another attempt. None: the adapter's own limit.
+        replay_bytes: bytes of a request stream that are kept for another attempt.
         wait_for_ready: for calls whose caller does not say.
     """
 
@@ -154,5 +157,5 @@ class Plan:
         self.timeout: float | None = getattr(policies, "timeout", None)
         self.hedges: bool = getattr(policies, "hedge", None) is not None
         self.learn: Callable[[Any, Any, float], None] | None = getattr(policies, "learn", None)
-        self.replay_bytes: int | None = getattr(policies, "replay_bytes", None)
+        self.replay_bytes: int = getattr(policies, "replay_bytes", REPLAY_BYTES)
         self.wait_for_ready: bool | None = getattr(policies, "wait_for_ready", None)

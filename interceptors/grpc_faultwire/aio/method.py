@@ -7,13 +7,8 @@ from typing import TypeVar
 
 from grpc_faultwire.aio.recovering import Backoffs
 from grpc_faultwire.aio.running import Running, Send
-from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.enforcement import MethodPolicies
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.plan import Plan
-from grpc_faultwire.records import Kind
-
-_NOTHING_SAID = ClientPolicy()
 
 R = TypeVar("R", bound=Running)
 
@@ -66,13 +61,10 @@ class Method:
         self.injects = plan.audience.injects
         self.streams_requests = plan.call.kind.request_streaming
         self.streams_responses = plan.call.kind.response_streaming
-        unary = plan.call.kind is Kind.UNARY
-        settings = plan.policies.settings if isinstance(plan.policies, MethodPolicies) else _NOTHING_SAID
-        enforced = settings.mode == "enforce"
-        self.hedges = unary and enforced and getattr(plan.policies, "hedge", None) is not None
-        self.learns = unary and enforced and any(fallback.learn is not None for fallback in settings.fallbacks)
-        self.replay_bytes = settings.replay_bytes
-        self.wait_for_ready = settings.wait_for_ready
+        self.hedges = plan.hedges
+        self.learns = plan.learn is not None
+        self.replay_bytes = plan.replay_bytes
+        self.wait_for_ready = plan.wait_for_ready
 
     @property
     def wants_bytes(self) -> bool:

@@ -190,8 +190,7 @@ class Method:
                 flow.message("sent")
             return None, metadata
         if self.replays:
-            limit = self._plan.replay_bytes
-            return Requests(request, flow) if limit is None else Requests(request, flow, limit), metadata
+            return Requests(request, flow, self._plan.replay_bytes), metadata
         # Another attempt would find the caller's iterator empty, and its server would answer as if that were all.
         flow.commit()
         return Counted(request, flow) if self._counts else None, metadata

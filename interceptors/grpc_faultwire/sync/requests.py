@@ -10,9 +10,6 @@ from typing import Any
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.records import Attempt
 
-REPLAY_BYTES = 256 * 1024
-"""Serialized requests of one call that are kept for another attempt; with more, the call is not retried."""
-
 Serializer = Callable[[Any], Any]
 
 
@@ -72,7 +69,7 @@ class Requests:
         limit: bytes to keep.
     """
 
-    def __init__(self, source: Iterator[Any], flow: Flow, limit: int = REPLAY_BYTES) -> None:
+    def __init__(self, source: Iterator[Any], flow: Flow, limit: int) -> None:
         self._source = source
         self._flow = flow
         self._limit = limit

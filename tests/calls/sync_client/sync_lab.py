@@ -17,7 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from grpc_faultwire.flow import ATTEMPTS_KEY
-from grpc_faultwire.plan import Decisions
+from grpc_faultwire.plan import REPLAY_BYTES, Decisions
 from grpc_faultwire.records import Attempt, CallInfo, Outcome
 from grpc_faultwire.sync import wrap_channel
 from grpc_faultwire.testing import serve
@@ -237,6 +237,7 @@ class Twice:
     def __init__(self, delay: float = 0.01, attempts: int = 3) -> None:
         self.delay = delay
         self.max_attempts = attempts
+        self.replay_bytes = REPLAY_BYTES
         self.released = 0
         self.finished = 0
 

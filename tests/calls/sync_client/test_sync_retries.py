@@ -19,7 +19,6 @@ from sync_lab import Lab, Ledger, Twice, path, settle_garbage
 from grpc_faultwire.errors import Cancelled, StatusError, Unavailable
 from grpc_faultwire.flow import ATTEMPTS_KEY
 from grpc_faultwire.records import Event
-from grpc_faultwire.sync import requests as requests_module
 
 pytest_plugins = ["sync_lab"]
 
@@ -349,11 +348,10 @@ def test_messages_that_are_used_again_are_replayed_as_they_were(wrapped: Make, l
     assert [one["requests"] for one in lab.quiet()][-1] == [b"flaky", b"2", b"3"]
 
 
-def test_too_many_requests_end_the_chance_of_another_attempt(
-    wrapped: Make, lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_requests_end_the_chance_of_another_attempt(wrapped: Make, lab: Lab) -> None:
     """Beyond the cap they are not kept, and the error comes out instead of a truncated stream."""
-    monkeypatch.setattr(requests_module.Requests.__init__, "__defaults__", (10,))
+    policy = Twice()
+    policy.replay_bytes = 10
     sent = threading.Event()
 
     def many() -> Iterator[bytes]:
@@ -362,7 +360,7 @@ def test_too_many_requests_end_the_chance_of_another_attempt(
         sent.set()
         yield b"y"
 
-    call = wrapped(Twice()).stream_unary(path("StreamUnary")).future(many())
+    call = wrapped(policy).stream_unary(path("StreamUnary")).future(many())
     assert sent.wait(5)
     deadline = time.monotonic() + 5
     while not call._running.flow.committed:
