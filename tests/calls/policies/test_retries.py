@@ -195,7 +195,7 @@ def test_a_deadline_covers_all_attempts_and_no_sleep_outlasts_it(caller: Caller)
     got = caller.unary(hang(), fail("NOT_FOUND"), timeout=5)
     assert got.error.code() is grpc.StatusCode.NOT_FOUND
     assert got.seen[0].remaining is not None
-    assert got.seen[0].remaining <= 0.3
+    assert got.seen[0].remaining <= 0.301  # timeouts are rounded up on the wire
     caller.connect(ClientPolicy(retry=RetryPolicy(initial_backoff=3)))
     got = caller.unary(fail(), timeout=1)
     failed(got, 1)
