@@ -280,11 +280,12 @@ def from_rpc_error(error: grpc.RpcError | Any) -> StatusError:
         return error
     if isinstance(error, grpc.aio.Call) and ask(error, "done") is False:
         raise ValueError(f"{type(error).__name__} has not ended: await it before its error is decoded")
+    code = ask(error, "code")  # what waits for a sync call: only then is there an error in it
     known = error_within(error)
     if known is not None:
         return known
     decoded = decode(
-        ask(error, "code"),
+        code,
         ask(error, "details"),
         initial_metadata=ask(error, "initial_metadata"),
         trailing_metadata=ask(error, "trailing_metadata"),

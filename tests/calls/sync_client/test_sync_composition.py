@@ -384,6 +384,29 @@ def test_calls_on_a_wrapped_channel_give_the_error_that_they_raise(address: str)
         assert (type(from_rpc_error(slow)), from_rpc_error(slow).origin) == (Cancelled, Origin.LOCAL)
 
 
+def test_a_call_that_is_under_way_is_waited_for_and_gives_its_error() -> None:
+    """An error within it is looked for when it has ended, not before."""
+    go = threading.Event()
+
+    def wait(request: bytes, context: grpc.ServicerContext) -> bytes:
+        assert go.wait(5)
+        context.abort(grpc.StatusCode.NOT_FOUND, "gone")
+
+    handlers = {"Wait": grpc.unary_unary_rpc_method_handler(wait)}
+    service = grpc.method_handlers_generic_handler("a.B", handlers)
+    server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[service])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with wrap_channel(grpc.insecure_channel(f"127.0.0.1:{port}")) as channel, futures.ThreadPoolExecutor(1) as other:
+        future = channel.unary_unary("/a.B/Wait").future(b"")
+        waiting = other.submit(from_rpc_error, future)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.1)
+        go.set()
+        assert waiting.result(timeout=5) is future.exception()
+    server.stop(None).wait()
+
+
 def test_every_kind_of_our_errors_is_left_as_it_is(address: str, lab: Lab) -> None:
     """What a wrapped channel raises or returns is typed already; a finished call of ours decodes as well."""
     with wrap_channel(grpc.insecure_channel(address)) as channel:
