@@ -16,13 +16,13 @@ from benchmarks.wire import usual
 from grpc_faultwire import Redactor, StatusError, Translator
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.enforcement import source_of
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.observers import PrometheusObserver
 from grpc_faultwire.plan import Plan
 from grpc_faultwire.policies import Breaker, Health, RetryBudget
 from grpc_faultwire.presets import Circumstances, classify
 from grpc_faultwire.records import CallInfo, Kind, Outcome, Side
+from grpc_faultwire.sources import source_of
 from grpc_faultwire.state import PolicyState
 from grpc_faultwire.status import decode, encode
 

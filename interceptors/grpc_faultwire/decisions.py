@@ -9,9 +9,9 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.fallback import UNANSWERED, Failed
+from grpc_faultwire.fallback import Failed
 from grpc_faultwire.observers import names
-from grpc_faultwire.plan import Decisions, Noting
+from grpc_faultwire.plan import UNANSWERED, Decisions, Noting
 from grpc_faultwire.policies import (
     OK,
     Breaker,

@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 from grpc_faultwire.config import ClientPolicy, by_service, call_options
 from grpc_faultwire.decisions import CallDecisions, name_of
 from grpc_faultwire.observers import names
-from grpc_faultwire.plan import Noting, PolicySource
+from grpc_faultwire.plan import Noting
 from grpc_faultwire.policies import Breaker, BreakerState, Budget, Health, Latencies
-from grpc_faultwire.policy_file import switched
 from grpc_faultwire.presets import is_idempotent, is_safe
 from grpc_faultwire.records import CallInfo, Event, Kind
 from grpc_faultwire.redaction import encodable
 from grpc_faultwire.state import PolicyState
 
 _LOGGER = logging.getLogger(__name__)
-
-
-def source_of(
-    policy: ClientPolicy | PolicySource | None, state: PolicyState | None, observers: Iterable[Any] = ()
-) -> PolicySource | None:
-    """Return what a wrapped channel takes its decisions from, less what the environment turns off.
-
-    Args:
-        policy: the channel's.
-        state: shared with other channels; None: its own.
-        observers: those with an ``on_transition`` are told of every change of a breaker, be it outside any call.
-
-    Raises:
-        ValueError: a state without a policy that could use it, or a switch that turns nothing off.
-    """
-    if isinstance(policy, ClientPolicy):
-        enforcement = Enforcement(switched(policy), state)
-        for observer in observers:
-            if hasattr(observer, "on_transition"):
-                enforcement.state.listen(observer.on_transition)
-        return enforcement
-    if state is not None:
-        raise ValueError("a PolicyState is given, and no ClientPolicy to use it.")
-    return policy
 
 
 class Enforcement:

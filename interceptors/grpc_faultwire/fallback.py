@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from grpc_faultwire.category import Category
 from grpc_faultwire.errors import StatusError
+from grpc_faultwire.plan import UNANSWERED
 
-UNANSWERED = object()
-"""What a fallback gives that has no answer."""
+__all__ = ["OUTAGES", "UNANSWERED", "Failed", "Fallback", "function", "last_good", "value"]
 
 OUTAGES = frozenset({Category.TRANSPORT, Category.OVERLOAD, Category.TIMEOUT, Category.DEPENDENCY, Category.INTERNAL})
 """The categories that fallbacks answer unless told otherwise: those where the caller did nothing wrong."""

@@ -14,9 +14,8 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.local_errors import cancelled
-from grpc_faultwire.plan import Decisions, Plan
+from grpc_faultwire.plan import UNANSWERED, Decisions, Plan
 from grpc_faultwire.records import OK, Attempt, Event, How, Outcome
 
 ATTEMPTS_KEY = "faultwire-previous-attempts"

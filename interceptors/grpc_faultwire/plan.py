@@ -10,11 +10,13 @@ from typing import Any, Protocol
 
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.records import Attempt, CallInfo, Event
 
 REPLAY_BYTES = 256 * 1024
 """Serialized requests of one call that are kept for another attempt; with more, the call is not retried."""
+
+UNANSWERED = object()
+"""What a fallback gives that has no answer."""
 
 
 class Noting(Protocol):

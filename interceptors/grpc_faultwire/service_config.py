@@ -6,6 +6,7 @@ gRPC's core can do itself, and does right in Python.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,7 +33,7 @@ def from_service_config(config: str | bytes | Mapping[str, Any]) -> ClientPolicy
     Raises:
         ValueError: the config is wrong; the sentence names what.
     """
-    parsed = _parsed(config) if isinstance(config, str | bytes) else config
+    parsed = json.loads(config) if isinstance(config, str | bytes) else config
     if not isinstance(parsed, Mapping):
         raise ValueError(f"a service config is a JSON object, not {parsed!r}.")  # noqa: TRY004  # wrong JSON is a value
     throttling = parsed.get("retryThrottling")
@@ -75,31 +76,7 @@ def to_service_config(policy: ClientPolicy) -> str:
             "maxTokens": policy.budget.max_tokens,
             "tokenRatio": policy.budget.token_ratio,
         }
-    import json  # noqa: PLC0415  # as in _parsed()
-
     return json.dumps(config)
-
-
-def retried_by_core(options: Any, call_path: str) -> bool:
-    """Tell whether a channel's own service config retries a method too: then attempts multiply.
-
-    Args:
-        options: the channel's arguments, pairs.
-        call_path: "/shop.v1.Shop/GetBook".
-    """
-    config = next((value for key, value in options or () if key == "grpc.service_config"), None)
-    if not config:
-        return False
-    try:
-        methods = _parsed(config).get("methodConfig", [])
-    except (ValueError, AttributeError):
-        return False
-    service, _, method = call_path.removeprefix("/").rpartition("/")
-    fitting: tuple[dict[str, str], ...] = ({"service": service, "method": method}, {"service": service}, {})
-    return any(
-        "retryPolicy" in one and any({k: v for k, v in name.items() if v} in fitting for name in one.get("name", []))
-        for one in methods
-    )
 
 
 def _changes(method: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,9 +156,3 @@ def _codes(given: Any) -> frozenset[str]:
     # gRFC A6 allows names in any case, and numbers.
     by_number = {code.value[0]: code.name for code in grpc.StatusCode}
     return frozenset(by_number.get(code, str(code)) if isinstance(code, int) else str(code).upper() for code in given)
-
-
-def _parsed(config: str | bytes) -> Any:
-    import json  # noqa: PLC0415  # most channels have no service config, and every wrapped one looks for it
-
-    return json.loads(config)

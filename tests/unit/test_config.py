@@ -9,9 +9,10 @@ import pytest
 
 from grpc_faultwire import Kind, Side
 from grpc_faultwire.config import ClientPolicy, call_options, calling
+from grpc_faultwire.core_retries import retried_by_core
 from grpc_faultwire.policies import BreakerPolicy, BudgetPolicy, HedgePolicy, RetryPolicy, ThrottlePolicy
 from grpc_faultwire.records import CallInfo
-from grpc_faultwire.service_config import from_service_config, retried_by_core, to_service_config
+from grpc_faultwire.service_config import from_service_config, to_service_config
 
 
 def info(path: str) -> CallInfo:

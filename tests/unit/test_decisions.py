@@ -23,12 +23,13 @@ from grpc_faultwire import (
 )
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy, calling
-from grpc_faultwire.enforcement import Enforcement, MethodPolicies, source_of
+from grpc_faultwire.enforcement import Enforcement, MethodPolicies
 from grpc_faultwire.errors import DeadlineExceeded
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.plan import Plan
 from grpc_faultwire.policies import BreakerMode, BreakerPolicy, BreakerState, BudgetPolicy, HedgePolicy, RetryPolicy
 from grpc_faultwire.records import CallInfo
+from grpc_faultwire.sources import source_of
 from grpc_faultwire.state import PolicyState
 from grpc_faultwire.testing import FakeClock
 from grpc_faultwire.trailers import PUSHBACK_KEY

@@ -23,12 +23,14 @@ from grpc_faultwire.aio.multicallables import (
 from grpc_faultwire.aio.recovering import Backoffs
 from grpc_faultwire.aio.serializers import Serializer, deserializing, serializing
 from grpc_faultwire.audience import Audience
-from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.enforcement import source_of
+from grpc_faultwire.core_retries import retried_by_core
 from grpc_faultwire.plan import Plan, PolicySource
 from grpc_faultwire.records import CallInfo, Kind, Side
-from grpc_faultwire.service_config import retried_by_core
-from grpc_faultwire.state import PolicyState
+from grpc_faultwire.sources import source_of
+
+if TYPE_CHECKING:
+    from grpc_faultwire.config import ClientPolicy
+    from grpc_faultwire.state import PolicyState
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import asyncio
 import random as random_numbers
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc.aio
 
@@ -16,14 +16,16 @@ from grpc_faultwire.aio.method import Method
 from grpc_faultwire.aio.native import LOCALLY_CANCELLED
 from grpc_faultwire.aio.running import Running, Send
 from grpc_faultwire.audience import Audience
-from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.enforcement import source_of
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.local_errors import cancelled, failed
 from grpc_faultwire.plan import PolicySource
 from grpc_faultwire.records import Attempt, How, Kind
-from grpc_faultwire.state import PolicyState
+from grpc_faultwire.sources import source_of
 from grpc_faultwire.status import from_rpc_error
+
+if TYPE_CHECKING:
+    from grpc_faultwire.config import ClientPolicy
+    from grpc_faultwire.state import PolicyState
 
 C = TypeVar("C", bound=Call)
 

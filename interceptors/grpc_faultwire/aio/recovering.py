@@ -12,8 +12,8 @@ from grpc_faultwire.aio.answer import Answer, is_stream
 from grpc_faultwire.aio.consulting import Then, consult
 from grpc_faultwire.aio.waiting import Waiting
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.faults import warn_once
+from grpc_faultwire.plan import UNANSWERED
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -24,11 +24,11 @@ from grpc_faultwire.aio.recovering import Recovering
 from grpc_faultwire.aio.requests import Requests
 from grpc_faultwire.aio.serializers import OWNER
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.faults import warn_once
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.getters import at_once
 from grpc_faultwire.local_errors import cancelled, failed
+from grpc_faultwire.plan import UNANSWERED
 from grpc_faultwire.records import Attempt, How
 from grpc_faultwire.status import decode
 

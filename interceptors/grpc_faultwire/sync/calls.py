@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import grpc
-from grpc import experimental
 
 from grpc_faultwire.sync.native import visible
 from grpc_faultwire.sync.running import ENDED, Running
@@ -202,5 +201,7 @@ class Call(grpc.RpcError, grpc.Call, _Future):
 
 
 def _refuse_to_wait() -> NoReturn:
+    from grpc import experimental  # noqa: PLC0415  # grpc does not import it either until it is asked to
+
     # grpc's own answer: nothing goes on in a single-threaded stream while nobody reads it.
     raise experimental.UsageError("A single-threaded stream can be asked this only when the RPC is completed.")

@@ -7,18 +7,16 @@ import random as random_numbers
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import grpc
 import grpc.aio
 
 from grpc_faultwire.audience import Audience
-from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.enforcement import source_of
+from grpc_faultwire.core_retries import retried_by_core
 from grpc_faultwire.plan import Plan, PolicySource
 from grpc_faultwire.records import CallInfo, Kind, Side
-from grpc_faultwire.service_config import retried_by_core
-from grpc_faultwire.state import PolicyState
+from grpc_faultwire.sources import source_of
 from grpc_faultwire.sync.backoffs import Backoffs
 from grpc_faultwire.sync.method import Method
 from grpc_faultwire.sync.multicallables import (
@@ -28,6 +26,10 @@ from grpc_faultwire.sync.multicallables import (
     UnaryUnaryMultiCallable,
 )
 from grpc_faultwire.sync.requests import keeping
+
+if TYPE_CHECKING:
+    from grpc_faultwire.config import ClientPolicy
+    from grpc_faultwire.state import PolicyState
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -6,17 +6,19 @@ import random as random_numbers
 import time
 from collections import namedtuple
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from grpc_faultwire.audience import Audience
-from grpc_faultwire.config import ClientPolicy
-from grpc_faultwire.enforcement import source_of
 from grpc_faultwire.plan import PolicySource
 from grpc_faultwire.records import Kind
-from grpc_faultwire.state import PolicyState
+from grpc_faultwire.sources import source_of
 from grpc_faultwire.sync.channel import Methods
+
+if TYPE_CHECKING:
+    from grpc_faultwire.config import ClientPolicy
+    from grpc_faultwire.state import PolicyState
 
 
 def client_interceptors(

@@ -9,10 +9,9 @@ from typing import Any
 import grpc
 
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.local_errors import failed
-from grpc_faultwire.plan import Plan
+from grpc_faultwire.plan import UNANSWERED, Plan
 from grpc_faultwire.records import Attempt
 from grpc_faultwire.status import from_rpc_error
 from grpc_faultwire.sync.backoffs import Backoffs, closed_channel

@@ -7,7 +7,7 @@ debug string of a call that was ended on this side never comes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import grpc
@@ -15,17 +15,22 @@ import grpc
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.status import decode, from_rpc_error
 
-try:
-    # Private, and nothing else tells a call that has no thread behind it.
-    from grpc._channel import _SingleThreadedRendezvous as _SingleThreaded
-except ImportError:  # pragma: no cover  # a grpcio that has no such calls
-    _SingleThreaded = ()  # type: ignore[assignment,misc]  # nothing is an instance of ()
-
 
 def reports_its_end(call: Any) -> bool:
     """Whether the call's callbacks come by themselves; otherwise only while it is read."""
     own = getattr(call, "_running", None)
-    return bool(own.reports) if own is not None else not isinstance(call, (_SingleThreaded, PlainIterator))
+    return bool(own.reports) if own is not None else not isinstance(call, (_single_threaded(), PlainIterator))
+
+
+@cache
+def _single_threaded() -> Any:
+    """Return the class of calls that have no thread behind them."""
+    try:
+        # Private, and nothing else tells such a call. grpc imports it with its first channel, and not before.
+        from grpc._channel import _SingleThreadedRendezvous  # noqa: PLC0415
+    except ImportError:  # pragma: no cover  # a grpcio that has no such calls
+        return ()
+    return _SingleThreadedRendezvous
 
 
 def failure(call: Any) -> StatusError | None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import grpc
 
-from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.faults import warn_once
 from grpc_faultwire.flow import Flow
+from grpc_faultwire.plan import UNANSWERED
 from grpc_faultwire.sync.native import refused
 from grpc_faultwire.sync.timer import TIMER
 

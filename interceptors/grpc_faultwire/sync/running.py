@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.fallback import UNANSWERED
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.local_errors import cancelled, failed
+from grpc_faultwire.plan import UNANSWERED
 from grpc_faultwire.records import Attempt, How
 from grpc_faultwire.status import from_rpc_error
 from grpc_faultwire.sync.backoffs import Backoffs, closed_channel
