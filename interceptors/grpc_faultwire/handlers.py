@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
 from grpc_faultwire import mappings
-from grpc_faultwire.catalogue import Catalogue, declaration_of
 from grpc_faultwire.category import Category
 from grpc_faultwire.errors import StatusError
+
+if TYPE_CHECKING:
+    from grpc_faultwire.catalogue import Catalogue
 
 
 class Call(Protocol):
@@ -197,6 +199,8 @@ class Handlers:
             self._add(self._handlers, exception, lambda raised, _call, handle=handle: handle(raised))
 
     def _map_catalogue(self, catalogue: Catalogue) -> None:
+        from grpc_faultwire.catalogue import declaration_of  # noqa: PLC0415  # who has a catalogue has imported it
+
         for error in catalogue:
             names = {key.argument: key.key.replace("-", "_") for key in declaration_of(error).metadata}
             for exception in declaration_of(error).raised_by:

@@ -16,7 +16,7 @@ from typing import Any
 from google.rpc import error_details_pb2
 
 from grpc_faultwire.category import Category
-from grpc_faultwire.declaration import REASON
+from grpc_faultwire.error_info import REASON
 from grpc_faultwire.errors import (
     Aborted,
     AlreadyExists,

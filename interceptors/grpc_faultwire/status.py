@@ -7,7 +7,7 @@ trailer that contradicts them, and the contradiction is kept in the error's `ano
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import grpc.aio
@@ -17,14 +17,17 @@ from google.rpc import error_details_pb2, status_pb2
 
 from faultwire.v1 import errors_pb2
 from grpc_faultwire.category import Category, RetryScope, Severity
-from grpc_faultwire.declaration import MAX_DOMAIN, Declaration, MetadataKey
 from grpc_faultwire.details import Details, duration, seconds, type_name
+from grpc_faultwire.error_info import MAX_DOMAIN
 from grpc_faultwire.errors import Origin, StatusError, error_class
 from grpc_faultwire.getters import ask, debug_error_string, error_within
 from grpc_faultwire.redaction import Redactor, encodable
 from grpc_faultwire.status_error import declaration_for
 from grpc_faultwire.trailers import PUSHBACK_KEY, pushback, safe_pushback, valid_trailer
 from grpc_faultwire.truncation import BUDGET, Draft, Trailer, fit
+
+if TYPE_CHECKING:
+    from grpc_faultwire.declaration import Declaration, MetadataKey
 
 DETAILS_KEY = "grpc-status-details-bin"
 """The trailer that carries a google.rpc.Status."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import grpc
 import grpc.aio
@@ -19,10 +19,13 @@ from google.rpc import error_details_pb2, status_pb2
 
 from faultwire.v1 import errors_pb2
 from grpc_faultwire.category import Category, Fault, Meaning, Origin, RetryScope, Severity, meaning
-from grpc_faultwire.declaration import Declaration, check_domain, check_reason, check_retry_delay, metadata_texts
 from grpc_faultwire.details import Details, duration, pack, seconds
+from grpc_faultwire.error_info import check_domain, check_reason, check_retry_delay, metadata_texts
 from grpc_faultwire.finished import FinishedCall
 from grpc_faultwire.redaction import encodable, escaped
+
+if TYPE_CHECKING:
+    from grpc_faultwire.declaration import Declaration
 
 M = TypeVar("M", bound=Message)
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import grpc
 
-from grpc_faultwire.catalogue import Catalogue
 from grpc_faultwire.category import Category, RetryScope
 from grpc_faultwire.errors import (
     Cancelled,
@@ -24,6 +23,9 @@ from grpc_faultwire.errors import (
 )
 from grpc_faultwire.handlers import Call, Handlers, Recovery
 from grpc_faultwire.status import from_rpc_error
+
+if TYPE_CHECKING:
+    from grpc_faultwire.catalogue import Catalogue
 
 MASKED = "Internal error."
 """What a caller reads in place of the text of an exception that nobody declared."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from benchmarks.imports import OPTIONAL, STATEMENTS, loaded
 
+OF_CATALOGUES = ("catalogue", "reader", "declaration")
+"""What declares errors."""
 OF_POLICIES = ("config", "decisions", "enforcement", "fallback", "policies", "policy_file", "presets", "state")
 """What decides, in a caller that gives a policy."""
 
@@ -24,13 +26,13 @@ def test_callers_import_nothing_of_servers_and_no_parser() -> None:
     channel = loaded("from grpc_faultwire.sync import wrap_channel; import grpc_faultwire.aio.channel") - grpcs_own
     assert "grpc_faultwire.flow" in channel
     assert not channel & {"json", "tomllib", "pathlib", "hashlib", "sysconfig", "urllib.parse", "grpc_status"}
-    left_out = ("detectors", "server_call", "translation", "catalogue", "observers.logging", *OF_POLICIES)
+    left_out = ("detectors", "server_call", "translation", "observers.logging", *OF_POLICIES, *OF_CATALOGUES)
     assert not channel & {f"grpc_faultwire.{name}" for name in left_out}
     assert not channel & {"grpc._channel", "grpc.experimental"}
     server = loaded("from grpc_faultwire.sync import ServerInterceptor; import grpc_faultwire.aio.server") - grpcs_own
     assert "grpc_faultwire.server_call" in server
     assert not server & {"hashlib", "sysconfig", "grpc_status", "grpc_faultwire.detectors", "grpc_faultwire.flow"}
-    assert not server & {f"grpc_faultwire.{name}" for name in OF_POLICIES}
+    assert not server & {f"grpc_faultwire.{name}" for name in (*OF_POLICIES, *OF_CATALOGUES)}
 
 
 @pytest.mark.parametrize(

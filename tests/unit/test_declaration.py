@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grpc_faultwire.category import REDACTED, Sensitivity
-from grpc_faultwire.declaration import MAX_RETRY_DELAY, Declaration, MetadataKey, check_retry_delay, class_name
+from grpc_faultwire.declaration import Declaration, MetadataKey, class_name
+from grpc_faultwire.error_info import MAX_RETRY_DELAY, check_retry_delay
 
 
 def declare(**changes):

@@ -21,8 +21,9 @@ from bookshop.v1 import bookshop_pb2
 from faultwire.v1 import errors_pb2
 from grpc_faultwire.catalogue import Catalogue
 from grpc_faultwire.category import REDACTED, Category, RetryScope, Sensitivity, Severity
-from grpc_faultwire.declaration import MAX_RETRY_DELAY, Declaration, MetadataKey
+from grpc_faultwire.declaration import Declaration, MetadataKey
 from grpc_faultwire.details import MAX_DETAILS, pack
+from grpc_faultwire.error_info import MAX_RETRY_DELAY
 from grpc_faultwire.errors import (
     Aborted,
     Internal,
