@@ -39,6 +39,9 @@ class Audience:
         self._event = _implementing(everyone, "on_event")
         self._end = _implementing(everyone, "on_end")
         self._succeeded = tuple(pair for pair in self._end if not getattr(pair[1], "errors_only", False))
+        self._active_from = min((_active_from(everyone[index]) for index, _ in self._succeeded), default=float("inf"))
+        self._alone_intercepting = _alone(self._intercepting)
+        self._alone_activate = _alone(self._activate)
         # Read for every call, so they are no properties.
         self.intercepts = bool(self._intercepting)
         """Whether anybody wants to be active while interceptors further in are asked for a handler."""
@@ -63,6 +66,13 @@ class Audience:
 
     def intercepting(self) -> AbstractContextManager[Any]:
         """Return a context manager to enter while interceptors further in are asked for a handler."""
+        if self._alone_intercepting is not None:
+            index, method = self._alone_intercepting
+            try:
+                return method()
+            except Exception as fault:  # noqa: BLE001  # an observer never fails a call
+                self._log(index, "intercepting", fault)
+                return _NOTHING
         return _Entrance(self, "intercepting", self._intercepting, None) if self._intercepting else _NOTHING
 
     def start(self, call: CallInfo) -> Tokens:
@@ -108,6 +118,7 @@ class Audience:
         """Tell that the call has ended; the outcome is made only if somebody wants it.
 
         The observers are active meanwhile: a log line or an exemplar finds the span that another observer has made.
+        Where all is well and was quick, they are only if somebody wants that.
         """
         if self._end:
             self._tell_end(self._end, tokens, outcome())
@@ -117,7 +128,9 @@ class Audience:
         self._tell_end(self._succeeded, tokens, outcome)
 
     def _tell_end(self, methods: _Methods, tokens: Tokens, outcome: Outcome) -> None:
-        if self.activates:
+        if self.activates and (
+            outcome.error is not None or outcome.recovered is not None or outcome.seconds >= self._active_from
+        ):
             with self.activate(tokens):
                 self._tell("on_end", methods, tokens, outcome)
         else:
@@ -135,6 +148,13 @@ class Audience:
 
     def activate(self, tokens: Tokens) -> AbstractContextManager[Any]:
         """Return a context manager that makes the call's observers active in this thread or task."""
+        if self._alone_activate is not None:
+            index, method = self._alone_activate
+            try:
+                return method(tokens[index])
+            except Exception as fault:  # noqa: BLE001  # as above
+                self._log(index, "activate", fault)
+                return _NOTHING
         return _Entrance(self, "activate", self._activate, tokens) if self._activate else _NOTHING
 
     def _tell(self, name: str, methods: _Methods, tokens: Tokens, what: Any) -> None:
@@ -153,7 +173,7 @@ class Audience:
             _LOGGER.error(message, index, name, exc_info=fault)
 
 
-class _Entrance(AbstractContextManager[None]):
+class _Entrance:
     """Enters what a method of every observer gave; leaves it in the opposite order."""
 
     __slots__ = ("_audience", "_entered", "_methods", "_name", "_tokens")
@@ -188,7 +208,18 @@ class _Entrance(AbstractContextManager[None]):
                     self._audience._log(index, self._name, fault)
 
 
+_Method = tuple[int, Callable[..., AbstractContextManager[Any]]]
 _Methods = tuple[tuple[int, Callable[..., Any]], ...]
+
+
+def _alone(methods: _Methods) -> _Method | None:
+    """Return the only observer's method, if its context managers need no guard."""
+    return methods[0] if len(methods) == 1 and getattr(methods[0][1], "unguarded", False) else None
+
+
+def _active_from(observer: Any) -> float:
+    asked = getattr(observer, "active_from", 0.0)
+    return float(asked) if isinstance(asked, int | float) else 0.0
 
 
 def _implementing(observers: tuple[Any, ...], name: str) -> _Methods:

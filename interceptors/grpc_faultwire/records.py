@@ -155,11 +155,26 @@ def errors_only(on_end: E) -> E:
     return on_end
 
 
+A = TypeVar("A", bound=Callable[..., AbstractContextManager[Any]])
+
+
+def unguarded(method: A) -> A:
+    """Mark an observer's ``activate`` or ``intercepting`` whose context managers raise and swallow nothing.
+
+    Where no other observer has such a method, they are entered as they are: each guard around them costs every call.
+    """
+    method.__dict__["unguarded"] = True
+    return method
+
+
 class Observer(Protocol):
     """Watches calls: it never blocks, and a fault in it never fails a call. Every method is optional.
 
     ``on_start`` returns a token, which comes back with everything else about that call; without an ``on_start``, the
     token is the `CallInfo`.
+
+    An observer may have an attribute ``active_from``: the seconds from which on it looks at what is current, such as a
+    span, when a call ends with OK. Of quicker calls it is told without `activate` being entered. Default: 0.0, always.
     """
 
     def intercepting(self) -> AbstractContextManager[Any]:

@@ -38,16 +38,17 @@ def frames(exception: BaseException) -> list[str]:
 
 def chain(exception: BaseException) -> list[BaseException]:
     """Return an exception and what it came from, as Python would print them; cycles end it."""
-    found: list[BaseException] = []
-    following: BaseException | None = exception
-    while following is not None and len(found) < MAX_CHAIN and all(following is not one for one in found):
-        found.append(following)
-        if isinstance(following, grpc.RpcError) and isinstance(following.__cause__, grpc.RpcError):
+    found = [exception]
+    while len(found) < MAX_CHAIN:
+        last = found[-1]
+        if isinstance(last, grpc.RpcError) and isinstance(last.__cause__, grpc.RpcError):
             break  # grpc's own error of the same failure, in more words
-        if following.__cause__ is not None or following.__suppress_context__:
-            following = following.__cause__
-        else:
-            following = following.__context__
+        following = last.__cause__
+        if following is None and not last.__suppress_context__:
+            following = last.__context__
+        if following is None or any(following is one for one in found):
+            break
+        found.append(following)
     return found
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from grpc_faultwire.audience import Audience
 from grpc_faultwire.errors import NotFound
-from grpc_faultwire.records import OK, CallInfo, Event, Kind, Outcome, Side, errors_only
+from grpc_faultwire.records import OK, CallInfo, Event, Kind, Outcome, Side, errors_only, unguarded
 
 CALL = CallInfo(service="shop.v1.Shop", method="GetBook", kind=Kind.UNARY, side=Side.SERVER)
 DONE = Outcome(code=OK, seconds=0.1, how="done")
@@ -128,3 +128,83 @@ def test_a_fault_on_leaving_is_logged_unless_it_is_the_calls_own(caplog: pytest.
         raise KeyError
     assert (quiet.left, faulty.left) == (1, 1)
     assert [record.getMessage().split(";")[0] for record in caplog.records] == ["The observer 1 failed in activate"]
+
+
+class Unguarded:
+    """Active around each step, with a manager that raises nothing; it hears of ends."""
+
+    def __init__(self, active_from: float | None = None) -> None:
+        self.managers: list[Any] = []
+        self.within: list[bool] = []
+        self.entered = 0
+        if active_from is not None:
+            self.active_from = active_from
+
+    @unguarded
+    def activate(self, token: Any) -> Any:
+        if token is None:
+            raise ValueError("no token")
+        self.managers.append(self)
+        return self
+
+    @unguarded
+    def intercepting(self) -> Any:
+        self.managers.append(self)
+        return self
+
+    def on_end(self, token: Any, outcome: Outcome) -> None:
+        self.within.append(self.entered > 0)
+
+    def __enter__(self) -> None:
+        self.entered += 1
+
+    def __exit__(self, *_raised: object) -> None:
+        self.entered -= 1
+
+
+def test_one_that_needs_no_guard_is_entered_as_it_is() -> None:
+    """Alone: beside another both are guarded, and both are entered."""
+    one = Unguarded()
+    audience = Audience([Ends(), one])
+    assert audience.activate(audience.start(CALL)) is one is audience.intercepting()
+    other = Leaving()
+    audience = Audience([one, other])
+    with audience.activate(audience.start(CALL)) as entered:
+        assert entered is not one
+        assert one.entered
+    assert other.left == 1
+
+
+def test_no_guard_means_that_asking_may_still_fail(caplog: pytest.LogCaptureFixture) -> None:
+    """A method that raises costs its call nothing but the line."""
+    one = Unguarded()
+    one.intercepting = unguarded(lambda: 1 / 0)  # type: ignore[method-assign, arg-type, return-value]  # its fault
+    audience = Audience([one])
+    with audience.activate([None]), audience.intercepting():
+        assert not one.entered
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == [
+        "The observer 0 failed in activate",
+        "The observer 0 failed in intercepting",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        pytest.param([], [False, False, True, True], id="as long as it says"),
+        pytest.param([Unguarded(0.2)], [False, True, True, True], id="as the other says"),
+        pytest.param([Ends()], [True, True, True, True], id="who says nothing may look"),
+        pytest.param([Errors()], [False, False, True, True], id="who hears of errors only does not"),
+    ],
+)
+def test_who_ends_well_and_soon_is_not_activated_for(others: list[Any], expected: list[bool]) -> None:
+    """Observers say from when on they look at what is current; at an error's end, they always may."""
+    one = Unguarded(1.0)
+    audience = Audience([one, *others])
+    tokens = audience.start(CALL)
+    ends = [Outcome(code=OK, seconds=seconds, how="done") for seconds in (0.1, 0.2, 1.0)]
+    for outcome in (*ends, FAILED):
+        audience.end(tokens, lambda outcome=outcome: outcome)  # type: ignore[misc]  # it cannot know the type
+        if outcome.error is None:
+            audience.succeeded(tokens, outcome)
+    assert one.within == [expected[0]] * 2 + [expected[1]] * 2 + [expected[2]] * 2 + [expected[3]]

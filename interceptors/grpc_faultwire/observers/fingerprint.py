@@ -12,7 +12,6 @@ import os
 import threading
 import traceback
 from collections import OrderedDict
-from types import CodeType, TracebackType
 
 from grpc_faultwire import stack
 from grpc_faultwire.errors import StatusError
@@ -24,10 +23,7 @@ MAX_KNOWN = 2048
 
 _OWN = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
-Frames = tuple[tuple[CodeType, int], ...]
-_Key = tuple[object, ...]
-
-_known: OrderedDict[_Key, str] = OrderedDict()
+_known: OrderedDict[tuple[object, ...], str] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -39,13 +35,16 @@ def fingerprint(error: StatusError, exception: BaseException | None = None) -> s
         exception: what is behind it. None: the error itself.
     """
     chained = stack.chain(exception or error)
-    key: _Key = (
-        type(error),
-        error.code(),
-        error.reason,
-        error.category,
-        *((type(one), _frames(one.__traceback__)) for one in chained),
-    )
+    # Enums go by their names: hashing them, and asking for `name`, are calls of Python functions.
+    parts: list[object] = [type(error), error.code()._name_, error.reason, error.category._name_]
+    for one in chained:
+        parts.append(type(one))
+        trace, frames = one.__traceback__, 0
+        while trace is not None and frames < stack.MAX_FRAMES:
+            parts.append(trace.tb_frame.f_code)
+            parts.append(trace.tb_lasti)
+            trace, frames = trace.tb_next, frames + 1
+    key = tuple(parts)
     found = _known.get(key)
     if found is None:
         found = _made(error, chained)
@@ -54,14 +53,6 @@ def fingerprint(error: StatusError, exception: BaseException | None = None) -> s
             if len(_known) > MAX_KNOWN:
                 _known.popitem(last=False)
     return found
-
-
-def _frames(trace: TracebackType | None) -> Frames:
-    found: list[tuple[CodeType, int]] = []
-    while trace is not None and len(found) < stack.MAX_FRAMES:
-        found.append((trace.tb_frame.f_code, trace.tb_lasti))
-        trace = trace.tb_next
-    return tuple(found)
 
 
 def _made(error: StatusError, chained: list[BaseException]) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
-from opentelemetry import context as otel_context
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry._logs import LoggerProvider
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
@@ -17,12 +16,14 @@ from grpc_faultwire.category import Severity
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
 from grpc_faultwire.observers.circuits import transition_event
+from grpc_faultwire.observers.contexts import SPAN, SUPPRESSED, Attached, current, suppressing
 from grpc_faultwire.observers.exceptions import Exceptions
 from grpc_faultwire.observers.fingerprint import fingerprint
 from grpc_faultwire.observers.meters import Meters
+from grpc_faultwire.observers.propagation import Propagation
 from grpc_faultwire.observers.semconv import STATUS_CODE, Attributes, Conventions
 from grpc_faultwire.observers.span_end import SpanEnd
-from grpc_faultwire.records import Attempt, CallInfo, Event, Outcome, Side
+from grpc_faultwire.records import Attempt, CallInfo, Event, Outcome, Side, unguarded
 from grpc_faultwire.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -42,10 +43,8 @@ MAX_CALLS = 2000
 MAX_BREAKERS = 1000
 """How many breakers' opening spans are remembered."""
 
-_SUPPRESSED = "suppress_instrumentation"  # the key that opentelemetry-instrumentation and google-api-core share
 _NOTHING: AbstractContextManager[None] = nullcontext()
-_NOT_ON_SPANS = (names.BUDGET.name, names.CIRCUIT_CALL.name, names.ITEM_ERROR.name)
-_FIELDS = {event.name: event.fields for event in names.EVENTS if event.name not in _NOT_ON_SPANS}
+_CIRCUIT_CALL = names.CIRCUIT_CALL.name
 
 
 class OpenTelemetryObserver:
@@ -99,61 +98,77 @@ class OpenTelemetryObserver:
         self._meters = (
             Meters(meter_provider, scope=SCOPE, version=VERSION, max_methods=max_methods) if meter_provider else None
         )
+        self._propagation = Propagation()
         self._methods: dict[int, _Method] = {}
         self._opened: dict[str, Event] = {}
         self._openers: dict[str, SpanContext] = {}
+        # Metrics of OpenTelemetry have exemplars of their own.
+        self.active_from = float("inf") if self._meters is None else 0.0
+        if not attempt_spans:
+            self.on_attempt_start = None  # type: ignore[assignment, method-assign]  # so that it is not told in vain
 
     # Whose span.
 
+    @unguarded
     def intercepting(self) -> AbstractContextManager[Any]:
         """Keep instrumentation further in from making a span for the same call."""
-        if self._tracing not in ("auto", "own"):
-            return _NOTHING
-        return _Attached(otel_context.set_value(_SUPPRESSED, True))  # noqa: FBT003  # OpenTelemetry's signature
+        return suppressing() if self._tracing in ("auto", "own") else _NOTHING
 
     def on_start(self, call: CallInfo) -> _Call:
         """Find the span of a call that begins, or make it; `extract` makes a server's, whose parent it learns."""
-        method = self._methods.get(id(call)) or self._remember(call)
-        if self._tracing == "off":
-            return _Call(method)
-        if self._tracing != "own":
-            span = trace.get_current_span()
+        started = _Call()
+        started.method = method = self._methods.get(id(call)) or self._remember(call)
+        tracing = self._tracing
+        if tracing == "off":
+            return started
+        now = current()
+        if tracing != "own" and SPAN in now:
+            span = trace.get_current_span(now)
             if _is_of(span, call):
                 # Said now: grpc.aio's callers may end the span before they let anybody know of the end.
                 span.set_attribute(STATUS_CODE, "OK")
-                return _Call(method, span)
-        started = _Call(method, own=self._tracing != "enrich")
-        if started.own and call.side is Side.CLIENT:
+                started.span = span
+                return started
+        if tracing == "enrich":
+            return started
+        started.own = True
+        if call.side is Side.CLIENT:
             kind = SpanKind.INTERNAL if self._attempt_spans else SpanKind.CLIENT
-            span = self._tracer.start_span(method.name, kind=kind, attributes=method.attributes)
-            started.span = span
+            started.span = span = self._tracer.start_span(method.name, now, kind, method.attributes)
             # For this call alone; but what a request iterator of grpc.aio does in its task is not traced either.
-            started.context = otel_context.set_value(_SUPPRESSED, True, trace.set_span_in_context(span))  # noqa: FBT003  # as above
+            started.context = Context({**now, SPAN: span, SUPPRESSED: True})
         return started
 
     def extract(self, call: _Call, metadata: Iterable[tuple[str, str | bytes]]) -> None:
         """Make the span of a call on a server, unless another instrumentation has."""
         if call.own:
             method = call.method
-            parent = propagate.extract({key: value for key, value in metadata if isinstance(value, str)})
-            span = self._tracer.start_span(method.name, parent, SpanKind.SERVER, method.attributes)
-            call.span, call.context = span, trace.set_span_in_context(span, parent)
+            parent = self._propagation.extracted(metadata)
+            call.span = span = self._tracer.start_span(method.name, parent, SpanKind.SERVER, method.attributes)
+            call.context = Context({**parent, SPAN: span})
 
+    @unguarded
     def activate(self, call: _Call) -> AbstractContextManager[Any]:
         """Make the span current, if it was made here."""
-        return _NOTHING if call.context is None else _Attached(call.context)
+        context = call.context
+        if context is None:
+            return _NOTHING
+        # As `attached` does, which would be one more function.
+        entered = Attached()
+        entered.context = context
+        return entered
 
     # Attempts.
 
     def inject(self, call: _Call, _attempt: Attempt) -> Iterable[tuple[str, str]]:
         """Return the metadata that make the server's span a child of this call's."""
-        if call.context is None:
+        context, span = call.context, call.span
+        if context is None or span is None:
             # Whoever made the span has sent its own, and a second one would contradict it.
             return ()
-        carrier: dict[str, str] = {}
-        context = call.context if call.attempt is None else trace.set_span_in_context(call.attempt, call.context)
-        propagate.inject(carrier, context)
-        return [(key.lower(), value) for key, value in carrier.items()]
+        if call.attempt is not None:
+            span, context = call.attempt, trace.set_span_in_context(call.attempt, context)
+        return self._propagation.injected(span, context)
 
     def on_attempt_start(self, call: _Call, attempt: Attempt) -> None:
         """Make the span of an attempt, if they have any."""
@@ -166,13 +181,15 @@ class OpenTelemetryObserver:
                 call.method.attributes | {names.PREVIOUS_ATTEMPTS: attempt.number - 1},
                 before,
             )
+            if call.spans is None:
+                call.spans = {}
             call.attempt = call.spans[attempt.number] = span
 
     def on_attempt_end(self, call: _Call, attempt: Attempt) -> None:
         """End the attempt's span; without one, tell of it if there are several."""
         if self._meters is not None:
             self._meters.attempt(call.method.call, attempt)
-        span = call.spans.pop(attempt.number, None)
+        span = call.spans.pop(attempt.number, None) if call.spans else None
         if span is not None:
             if span.is_recording() and attempt.error is not None:
                 self._end.of_error(span, attempt.error)
@@ -188,13 +205,14 @@ class OpenTelemetryObserver:
             self._meters.event(call.method.call if call is not None else None, event)
         if call is None or call.span is None:
             return
-        told = dict(event.attributes)
-        if event.name == names.CIRCUIT_CALL.name:
-            self._find_opener(call.span, told)
-        elif event.name in _FIELDS:
-            error = told.pop("error", None)
-            _add_event(call.span, event.name, told | (_of_error(error) if isinstance(error, StatusError) else {}))
-            if event.name == names.CIRCUIT_REJECTED.name:
+        name, told = event.name, event.attributes
+        if name == _CIRCUIT_CALL:
+            if self._opened:
+                self._find_opener(call.span, told)
+        elif name in _FIELDS:
+            error = told.get("error")
+            _add_event(call.span, name, {**told, **_of_error(error)} if isinstance(error, StatusError) else told)
+            if name == names.CIRCUIT_REJECTED.name:
                 opener = self._openers.get(told["breaker"])
                 if opener is not None:
                     call.span.add_link(opener)
@@ -212,7 +230,7 @@ class OpenTelemetryObserver:
                 self._opened.clear()
             self._opened[event.attributes["breaker"]] = event
 
-    def _find_opener(self, span: Span, told: Attributes) -> None:
+    def _find_opener(self, span: Span, told: Mapping[str, Any]) -> None:
         breaker = told["breaker"]
         if breaker in self._opened and told["kind"] == "failure":
             event = self._opened.pop(breaker, None)
@@ -224,18 +242,24 @@ class OpenTelemetryObserver:
 
     def on_end(self, call: _Call, outcome: Outcome) -> None:
         """Complete the span, and end it if it was made here."""
-        method, span = call.method, call.span
+        method, span, error = call.method, call.span, outcome.error
         if self._meters is not None:
             self._meters.end(method.call, method.attributes, outcome)
-        error, side = outcome.error, method.call.side
-        recording = span is not None and span.is_recording()
-        mark = fingerprint(error, outcome.exception) if error is not None and (recording or outcome.exception) else ""
-        if span is not None and recording:
-            self._end.of_call(span, side, outcome, own=call.own, fingerprint=mark)
-        if error is not None and outcome.exception is not None and error.severity >= Severity.ERROR:
-            self._exceptions.record(span, side, outcome.exception, mark)
+        # Of a call that is simply OK, all was said when it began.
+        if error is not None or outcome.recovered is not None or len(outcome.attempts) > 1:
+            self._complete(call, outcome)
         if span is not None and (call.own or _is_orphan(method.call, outcome)):
             span.end()
+
+    def _complete(self, call: _Call, outcome: Outcome) -> None:
+        span, error, exception = call.span, outcome.error, outcome.exception
+        side = call.method.call.side
+        recording = span is not None and span.is_recording()
+        mark = fingerprint(error, exception) if error is not None and (recording or exception is not None) else ""
+        if span is not None and recording:
+            self._end.of_call(span, side, outcome, own=call.own, fingerprint=mark)
+        if error is not None and exception is not None and error.severity >= Severity.ERROR:
+            self._exceptions.record(span, side, exception, mark)
 
     def _remember(self, call: CallInfo) -> _Method:
         method = _Method(call, self._conventions)
@@ -260,30 +284,13 @@ class _Method:
 class _Call:
     """The token: whose span, and what is current while the call takes a step."""
 
-    __slots__ = ("attempt", "context", "method", "own", "span", "spans")
-
-    def __init__(self, method: _Method, span: Span | None = None, *, own: bool = False) -> None:
-        self.method = method
-        self.span = span
-        self.own = own
-        self.context: Context | None = None
-        self.attempt: Span | None = None
-        self.spans: dict[int, Span] = {}
-
-
-class _Attached(AbstractContextManager[None]):
-    """Makes a context current, without the generator that contextlib would need."""
-
-    __slots__ = ("_context", "_token")
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    def __enter__(self) -> None:
-        self._token = otel_context.attach(self._context)
-
-    def __exit__(self, *_raised: object) -> None:
-        otel_context.detach(self._token)
+    # Without an __init__, as every call has one of these.
+    method: _Method
+    own = False
+    span: Span | None = None
+    context: Context | None = None
+    attempt: Span | None = None
+    spans: dict[int, Span] | None = None
 
 
 def _is_of(span: Span, call: CallInfo) -> bool:
@@ -309,17 +316,22 @@ def _is_orphan(call: CallInfo, outcome: Outcome) -> bool:
     return outcome.how == "abandoned" and call.side is Side.CLIENT and not call.kind.response_streaming
 
 
-def _add_event(span: Span, name: str, told: Attributes) -> None:
+_SIMPLE: dict[str, Callable[[Any], Any]] = {"int": int, "double": float, "string": str, "boolean": bool}
+_NOT_ON_SPANS = (names.BUDGET.name, names.CIRCUIT_CALL.name, names.ITEM_ERROR.name)
+_FIELDS = {
+    event.name: [(field.name, names.NAMESPACE + field.name, _SIMPLE[field.type]) for field in event.fields]
+    for event in names.EVENTS
+    if event.name not in _NOT_ON_SPANS
+}
+"""Of each event on spans: a field's name, its attribute's, and what makes it fit for one."""
+
+
+def _add_event(span: Span, name: str, told: Mapping[str, Any]) -> None:
     if span.is_recording():
         attributes = {
-            names.NAMESPACE + field.name: _SIMPLE[field.type](told[field.name])
-            for field in _FIELDS[name]
-            if told.get(field.name) is not None
+            attribute: simple(told[field]) for field, attribute, simple in _FIELDS[name] if told.get(field) is not None
         }
         span.add_event(names.NAMESPACE + name, attributes)
-
-
-_SIMPLE: dict[str, Callable[[Any], Any]] = {"int": int, "double": float, "string": str, "boolean": bool}
 
 
 def _of_attempt(attempt: Attempt) -> Attributes:
@@ -331,8 +343,8 @@ def _of_attempt(attempt: Attempt) -> Attributes:
 
 def _of_error(error: StatusError) -> Attributes:
     return {
-        "code": error.code().name,
-        "category": error.category.name.lower(),
+        "code": error.code()._name_,
+        "category": error.category._name_.lower(),
         "reason": error.reason,
         "error_id": error.error_id,
     }

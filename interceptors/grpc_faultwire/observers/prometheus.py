@@ -86,6 +86,7 @@ class PrometheusObserver:
         self._go = label_style == "go"
         self._exemplars = exemplars
         self._slow = slow if exemplars else float("inf")
+        self.active_from = self._slow
         self._calls: dict[int, tuple[CallInfo, _Method]] = {}
         self._methods: dict[tuple[Side, Kind, str, str], _Method] = {}
         self._on_events: dict[str, Callable[[_Method | None, Any], None]] = {

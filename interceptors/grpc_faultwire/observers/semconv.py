@@ -73,7 +73,7 @@ class Conventions(NamedTuple):
 
 def is_error(side: Side, code: grpc.StatusCode) -> bool:
     """Tell whether a span or a measurement with this code is one of an error."""
-    return code.name in SERVER_ERRORS if side is Side.SERVER else code is not grpc.StatusCode.OK
+    return code._name_ in SERVER_ERRORS if side is Side.SERVER else code is not grpc.StatusCode.OK
 
 
 def _address(target: str) -> Attributes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from opentelemetry.trace import Span, Status, StatusCode
+import grpc
+from opentelemetry.trace import Span, StatusCode
 
-from grpc_faultwire.category import RetryScope
+from grpc_faultwire.category import Category, RetryScope
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
 from grpc_faultwire.observers.exceptions import name
-from grpc_faultwire.observers.semconv import Attributes, Conventions, is_error
+from grpc_faultwire.observers.semconv import SERVER_ERRORS, Attributes, Conventions
 from grpc_faultwire.records import Outcome, Side
 from grpc_faultwire.redaction import Redactor, escaped
 
@@ -16,6 +17,12 @@ MAX_TEXT = 1024
 """Characters that a status description, a reason or a value of metadata may have."""
 MAX_TEXTS = 256
 """How many redacted texts are kept."""
+
+# By the names of enums, which are strings: to hash a member of an enum is a call of a Python function.
+_MEANINGS: dict[str, Attributes] = {
+    category.name: {names.CATEGORY: category.name.lower(), names.FAULT: category.fault.name.lower()}
+    for category in Category
+}
 
 
 class SpanEnd:
@@ -33,8 +40,9 @@ class SpanEnd:
         redactor: Redactor,
         metadata_keys: frozenset[str],
     ) -> None:
-        self._conventions = conventions
-        self._both = Conventions(old=True, new=True)
+        self._codes = {code.name: conventions.of_code(code) for code in grpc.StatusCode}
+        both = Conventions(old=True, new=True)
+        self._others_codes = {code.name: both.of_code(code) for code in grpc.StatusCode}
         self._redactor = redactor
         self._metadata_keys = metadata_keys
         self._texts: dict[str, str] = {}
@@ -55,40 +63,33 @@ class SpanEnd:
         if outcome.recovered is not None:
             attributes[names.RECOVERED_FROM] = outcome.recovered.code().name
         if error is not None:
+            code = outcome.code._name_
             attributes[names.FINGERPRINT] = fingerprint
-            self._describe(span, side, outcome, error, attributes, own=own)
+            attributes |= (self._codes if own else self._others_codes)[code]
+            attributes |= self._meaning(error)
+            if code in SERVER_ERRORS if side is Side.SERVER else code != "OK":
+                attributes[names.ERROR_TYPE] = code if outcome.how == "done" else _error_type(outcome, error)
+                span.set_status(StatusCode.ERROR, self.text(error.message))
         if attributes:
             span.set_attributes(attributes)
 
     def of_error(self, span: Span, error: StatusError) -> None:
         """Say what an attempt ended with."""
-        attributes = self._conventions.of_code(error.code()) | self._meaning(error)
-        attributes[names.ERROR_TYPE] = error.code().name
-        span.set_attributes(attributes)
-        span.set_status(Status(StatusCode.ERROR, self.text(error.message)))
-
-    def _describe(
-        self, span: Span, side: Side, outcome: Outcome, error: StatusError, attributes: Attributes, *, own: bool
-    ) -> None:
-        code = outcome.code
-        attributes |= (self._conventions if own else self._both).of_code(code)
-        attributes |= self._meaning(error)
-        if is_error(side, code):
-            attributes[names.ERROR_TYPE] = _error_type(outcome, error)
-            span.set_status(Status(StatusCode.ERROR, self.text(error.message)))
+        code = error.code().name
+        span.set_attributes({**self._codes[code], **self._meaning(error), names.ERROR_TYPE: code})
+        span.set_status(StatusCode.ERROR, self.text(error.message))
 
     def _meaning(self, error: StatusError) -> Attributes:
-        category = error.category
-        attributes: Attributes = {
-            names.CATEGORY: category.name.lower(),
-            names.FAULT: category.fault.name.lower(),
+        attributes = {
+            **_MEANINGS[error.category._name_],
             names.REASON: error.reason[:MAX_TEXT],
             names.RETRYABLE: error.retry_scope is RetryScope.REQUEST,
         }
-        if error.domain:
-            attributes[names.DOMAIN] = error.domain[:MAX_TEXT]
-        if error.error_id:
-            attributes[names.ERROR_ID] = error.error_id
+        domain, error_id = error.domain, error.error_id
+        if domain:
+            attributes[names.DOMAIN] = domain[:MAX_TEXT]
+        if error_id:
+            attributes[names.ERROR_ID] = error_id
         for key in self._metadata_keys.intersection(error.metadata) if self._metadata_keys else ():
             value = escaped(self._redactor.value(key, error.metadata[key]))
             attributes[names.METADATA + key] = value[:MAX_TEXT]

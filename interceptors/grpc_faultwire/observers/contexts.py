@@ -1,0 +1,69 @@
+"""What is current in OpenTelemetry, in few steps: every call asks for it, and changes it, several times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+
+from opentelemetry import context as api
+from opentelemetry import trace
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+
+SUPPRESSED = "suppress_instrumentation"
+"""The key that opentelemetry-instrumentation and google-api-core share."""
+(SPAN,) = trace.set_span_in_context(trace.INVALID_SPAN, api.Context())
+"""The key that the current span is found under."""
+EMPTY = api.Context()
+"""A context with nothing in it."""
+
+_SUPPRESSING = api.Context({SUPPRESSED: True})
+
+_Functions = tuple[Callable[[], api.Context], Callable[[api.Context], Token[api.Context]], Callable[..., None]]
+
+
+def _functions() -> _Functions:
+    """Return the API's get_current, attach and detach; where a context variable is all that they use, its own methods.
+
+    The API's are two functions deep each.
+    """
+    runtime = getattr(api, "_RUNTIME_CONTEXT", None)
+    variable = getattr(runtime, "_current_context", None)
+    if type(runtime) is ContextVarsRuntimeContext and isinstance(variable, ContextVar):
+        return variable.get, variable.set, variable.reset
+    return api.get_current, api.attach, api.detach
+
+
+current, attach, detach = _functions()
+
+
+class Attached:
+    """Makes a context current for a while, and raises nothing. One is entered once; `attached` makes it."""
+
+    __slots__ = ("_token", "context")
+
+    # Set from outside: without an __init__ the making of one is no call of a Python function.
+    context: api.Context
+
+    def __enter__(self) -> None:
+        self._token = attach(self.context)
+
+    def __exit__(self, *_raised: object) -> None:
+        try:
+            detach(self._token)
+        except ValueError:
+            api.detach(self._token)  # which logs that it was attached elsewhere
+
+
+def attached(context: api.Context) -> Attached:
+    """Return what makes a context current while it is entered."""
+    made = Attached()
+    made.context = context
+    return made
+
+
+def suppressing() -> Attached:
+    """Return what keeps other instrumentation from making spans while it is entered."""
+    now = current()
+    made = Attached()
+    made.context = api.Context({**now, SUPPRESSED: True}) if now else _SUPPRESSING
+    return made
