@@ -43,7 +43,7 @@ DEADLINE_TOLERANCE = 0.01
 """Seconds before a caller's deadline from which the end of a call within counts as its doing."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)  # nobody compares or prints them
 class Settings:
     """What all calls of one interceptor have in common; the interceptors' arguments say what each is.
 

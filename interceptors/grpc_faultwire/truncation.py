@@ -41,7 +41,7 @@ _VIOLATIONS = {
 _STANDARD = "google.rpc."
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)  # nobody compares or prints one
 class Draft:
     """An error about to travel, in the parts that can be made smaller.
 

@@ -10,11 +10,13 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _END = object()
 

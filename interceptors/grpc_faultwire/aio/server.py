@@ -7,8 +7,7 @@ import functools
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -19,6 +18,9 @@ from grpc_faultwire.interception import Interception
 from grpc_faultwire.messages import UNCHECKED, UnknownMethodError, check, checked
 from grpc_faultwire.server_call import Served, ServerCall
 from grpc_faultwire.status import Reply
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 logger = logging.getLogger("grpc_faultwire.server")
 
