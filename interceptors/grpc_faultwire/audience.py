@@ -123,6 +123,10 @@ class Audience:
         if self._end:
             self._tell_end(self._end, tokens, outcome())
 
+    def ended(self, tokens: Tokens, outcome: Outcome) -> None:
+        """As `end`, of an outcome that is made already."""
+        self._tell_end(self._end, tokens, outcome)
+
     def succeeded(self, tokens: Tokens, outcome: Outcome) -> None:
         """Tell that the call has ended with OK, and that nothing was recovered from."""
         self._tell_end(self._succeeded, tokens, outcome)
@@ -133,8 +137,12 @@ class Audience:
         ):
             with self.activate(tokens):
                 self._tell("on_end", methods, tokens, outcome)
-        else:
-            self._tell("on_end", methods, tokens, outcome)
+            return
+        for index, method in methods:
+            try:
+                method(tokens[index], outcome)
+            except Exception as fault:  # noqa: BLE001  # as above
+                self._log(index, "on_end", fault)
 
     def injected(self, tokens: Tokens, attempt: Attempt) -> list[tuple[str, str | bytes]]:
         """Return the metadata that observers send along with an attempt."""

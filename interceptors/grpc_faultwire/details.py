@@ -6,7 +6,7 @@ One bad detail does not lose the others, and nothing here raises over what a pee
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from google.protobuf import any_pb2, descriptor_pool, message_factory
 from google.protobuf.duration_pb2 import Duration
@@ -19,7 +19,8 @@ MAX_DURATION = 315_576_000_000.0
 MAX_DETAILS = 64
 """How many details of an error are looked at. AIP-193 allows each type once; ten are defined."""
 
-_URL_PREFIX = "type.googleapis.com/"
+URL_PREFIX = "type.googleapis.com/"
+"""What stands before the full name of a type in the Any of a message."""
 
 
 class Details:
@@ -47,7 +48,7 @@ class Details:
         Raises:
             TypeError: one is no message.
         """
-        return cls([pack(message) for message in messages])
+        return cls(list(map(pack, messages)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Only what travels: the classes of decoded messages may be made at run time, where pickle cannot find them.
@@ -57,15 +58,14 @@ class Details:
     def names(self) -> tuple[str, ...]:
         """The full names of their types, in order; "" where there is none."""
         if self._names is None:
-            urls = [packed.type_url for packed in self.packed]
-            self._names = tuple([url[url.rfind("/") + 1 :] if "/" in url else "" for url in urls])
+            self._names = tuple(map(type_name, self.packed))
         return self._names
 
     def find(self, kind: type[M]) -> M | None:
         """Return the first detail of a type, or None. A detail that cannot be decoded does not count."""
         if kind not in self._found:
             self._found[kind] = self._decode_first(kind) if kind.DESCRIPTOR.full_name in self.names else None
-        return cast("M | None", self._found[kind])
+        return self._found[kind]  # type: ignore[return-value]  # what is found under a kind is of it
 
     def unique(self) -> Self:
         """Return these details.
@@ -74,8 +74,8 @@ class Details:
             ValueError: two have the same type (AIP-193).
         """
         names = self.names
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
+        if len(set(names)) < len(names):
+            twice = {name for name in names if names.count(name) > 1}
             raise ValueError(f"error_details has a type more than once (AIP-193 allows one): {sorted(twice)}")
         return self
 
@@ -126,14 +126,9 @@ def pack(message: Message) -> any_pb2.Any:
         return message
     if not isinstance(message, Message):
         raise TypeError(f"error detail {message!r} is no protobuf message")
-    return any_pb2.Any(**fields_of_any(message))
-
-
-def fields_of_any(message: Message) -> dict[str, Any]:
-    """Return the fields of an Any of a message that is none itself: a repeated field takes them without a copy."""
     # Partial: a message of proto2 that lacks a required field is no reason to lose the error.
     value = message.SerializePartialToString(deterministic=True)
-    return {"type_url": _URL_PREFIX + message.DESCRIPTOR.full_name, "value": value}
+    return any_pb2.Any(type_url=URL_PREFIX + message.DESCRIPTOR.full_name, value=value)
 
 
 def type_name(packed: any_pb2.Any) -> str:

@@ -73,6 +73,7 @@ class Handlers:
             raised: weakref.WeakKeyDictionary() for raised in (True, False)
         }
         self._frozen = False
+        self._empty = False
 
     def map(
         self,
@@ -168,6 +169,7 @@ class Handlers:
     def freeze(self) -> None:
         """Refuse all registering from now on: dispatch is remembered for each exception type."""
         self._frozen = True
+        self._empty = not (self._handlers or self._category_handlers or self._transformers or self._recoveries)
 
     def _decorator(self, table: dict[Any, Any], keys: tuple[Any, ...], kinds: Any) -> Callable[[F], F]:
         if not keys:

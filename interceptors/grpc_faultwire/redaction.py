@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+from google.protobuf import any_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
@@ -115,6 +116,7 @@ class Redactor:
         self._hint_in_bytes = re.compile(hint(detectors).encode())
         self._plans: dict[Descriptor, tuple[_Field, ...]] = {}
         self._heights: dict[Descriptor, int] = {}
+        self._flat: dict[str, type[Message]] = {}
 
     def text(self, text: str) -> str:
         """Return text without what looks like a secret."""
@@ -169,6 +171,30 @@ class Redactor:
             copy.CopyFrom(message)
         copy.DiscardUnknownFields()
         if not self._is_clean(copy):
+            self._clean(copy, 0, declared)
+        return copy
+
+    def packed(self, packed: any_pb2.Any, declared: DeclaredKeys | None = None) -> Message | None:
+        """As `detail`, of a message in an Any; what is known of its type is remembered.
+
+        Args:
+            packed: the detail.
+            declared: see `detail`.
+        """
+        kind = self._flat.get(packed.type_url)
+        if kind is None:
+            copy = self.detail(packed, declared)
+            # Its own URL alone: whoever wrote this one may write others without end.
+            own = copy is not None and packed.type_url == details.URL_PREFIX + copy.DESCRIPTOR.full_name
+            if copy is not None and own and self._height(cast("Descriptor", copy.DESCRIPTOR)) <= MAX_DEPTH:
+                self._flat[packed.type_url] = type(copy)
+            return copy
+        try:
+            copy = kind.FromString(packed.value)
+        except DecodeError:
+            return None
+        copy.DiscardUnknownFields()
+        if self._hint_in_bytes.search(copy.SerializePartialToString()) is not None:
             self._clean(copy, 0, declared)
         return copy
 

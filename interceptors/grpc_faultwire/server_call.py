@@ -74,7 +74,7 @@ class Served:
         serializer: of its responses.
     """
 
-    __slots__ = ("activates", "counts", "info", "serializer", "settings", "streamed")
+    __slots__ = ("activates", "counts", "info", "message", "serializer", "settings", "streamed")
 
     def __init__(self, info: CallInfo, settings: Settings, serializer: Any) -> None:
         self.info = info
@@ -83,6 +83,7 @@ class Served:
         self.streamed = info.kind.request_streaming
         self.activates = settings.audience.activates
         self.counts = settings.audience.counts_messages
+        self.message = settings.audience.message
 
 
 class ServerCall:
@@ -97,7 +98,6 @@ class ServerCall:
         "_ended",
         "_recovered",
         "_started",
-        "_tokens",
         "aborted",
         "code",
         "context",
@@ -106,6 +106,7 @@ class ServerCall:
         "info",
         "served",
         "settings",
+        "tokens",
         "trailers",
     )
 
@@ -122,9 +123,9 @@ class ServerCall:
         self._recovered: StatusError | None = None
         self._ended = False
         self._started = settings.clock()
-        self._tokens = settings.audience.start(info)
+        self.tokens = settings.audience.start(info)
         if settings.audience.extracts:
-            settings.audience.extract(self._tokens, context)
+            settings.audience.extract(self.tokens, context)
 
     # What handlers, transformers and recoveries may know.
 
@@ -164,16 +165,16 @@ class ServerCall:
 
     def active(self) -> AbstractContextManager[Any]:
         """Return what is entered around each step of the handler."""
-        return self.settings.audience.activate(self._tokens)
+        return self.settings.audience.activate(self.tokens)
 
     def message(self, direction: Literal["sent", "received"]) -> None:
         """Count a message."""
-        self.settings.audience.message(self._tokens, direction)
+        self.settings.audience.message(self.tokens, direction)
 
     def event(self, event: Event) -> None:
         """Tell observers of something within the call, such as how a batch's items ended; not once it has ended."""
         if not self._ended:
-            self.settings.audience.event(self._tokens, event)
+            self.settings.audience.event(self.tokens, event)
 
     # What the handler says through its context.
 
@@ -232,8 +233,11 @@ class ServerCall:
             self._end(gone, "cancelled")
         elif self._recovered is not None:
             self._end(None, "done")
-        else:
-            self._succeed()
+        elif not self._ended:
+            self._ended = True
+            if self.settings.audience.counts_successes:
+                seconds = self.settings.clock() - self._started
+                self.settings.audience.succeeded(self.tokens, Outcome(OK, seconds, "done"))
         return None
 
     def raised(self, exception: BaseException, *, cancelled: bool = False) -> Exit:
@@ -263,7 +267,7 @@ class ServerCall:
         if error is None:
             self._end(Unknown("An exception was left to grpc."), "done", exception)
             return Reraise(exception)
-        if error.message is MASKED and self.code not in (None, OK):
+        if self.code is not None and self.code is not OK and error.message is MASKED:
             # The handler said what went wrong before it raised; only the exception's own text is masked.
             error = error_class(status_code(self.code))(encodable(self.details or MASKED), severity=Severity.ERROR)
         if translation.recoveries and self._recovered is None:
@@ -316,41 +320,32 @@ class ServerCall:
     def _answer(self, error: StatusError, exception: BaseException | None = None) -> Reply:
         reply = self._reply(error, exception)
         self._end(error, "done", exception)
-        _warn(error, reply)
+        if reply.undeclared or reply.dropped:
+            _warn(error, reply)
         return reply
 
     def _reply(self, error: StatusError, exception: BaseException | None) -> Reply:
         settings = self.settings
-        shown = exception or error
+        exposed = settings.exposure.stacks != "off" and settings.exposure.allows(self.context)
+        delayed = error._retry_delay is not None  # all else says nothing of when
         return encode(
             error,
             service=self.info.service,
             method=self.info.method,
             redactor=settings.redactor,
             now=settings.wall_clock(),
-            jitter=settings.random(),
+            jitter=settings.random() if delayed else 0.0,
             domain=settings.translator.domain,
-            trailers=self._all_trailers(),
-            stack=stack.frames(shown) if settings.exposure.allows(self.context) else (),
-            remaining=self.remaining(),
+            trailers=self._outer_trailers() if self.trailers is None else self.trailers,
+            stack=stack.frames(exception or error) if exposed else (),
+            remaining=self.remaining() if delayed else None,
             budget=settings.budget,
         )
 
-    def _all_trailers(self) -> tuple[Trailer, ...]:
-        if self.trailers is not None:
-            return self.trailers
-        # An interceptor outside this one may have set some before the handler was called.
+    def _outer_trailers(self) -> tuple[Trailer, ...]:
+        """Return those that an interceptor outside this one may have set before the handler was called."""
         asked = getattr(self.context, "trailing_metadata", None)
         return tuple((asked() if asked is not None else None) or ())
-
-    def _succeed(self) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        audience = self.settings.audience
-        if audience.counts_successes:
-            seconds = self.settings.clock() - self._started
-            audience.succeeded(self._tokens, Outcome(code=OK, seconds=seconds, how="done"))
 
     def _end(
         self,
@@ -358,23 +353,23 @@ class ServerCall:
         how: How,
         exception: BaseException | None = None,
     ) -> None:
+        # Let go of: its traceback holds this call, and all of it would wait for the garbage collector.
+        translated, self.exception = self.exception, None
         if self._ended:
             return
         self._ended = True
-        settings, recovered = self.settings, self._recovered
-        if exception is None and recovered is not None and self.exception is not recovered:
-            exception = self.exception
-        settings.audience.end(
-            self._tokens,
-            lambda: Outcome(
-                code=OK if error is None else error.code(),
-                error=error,
-                seconds=settings.clock() - self._started,
-                how=how,
-                exception=exception,
-                recovered=recovered,
-            ),
+        recovered = self._recovered
+        if exception is None and recovered is not None and translated is not recovered:
+            exception = translated
+        outcome = Outcome(
+            OK if error is None else error._code,
+            self.settings.clock() - self._started,
+            how,
+            error,
+            exception=exception,
+            recovered=recovered,
         )
+        self.settings.audience.ended(self.tokens, outcome)
 
 
 def call_of(context: Any) -> ServerCall | None:

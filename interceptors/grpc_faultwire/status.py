@@ -17,7 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from faultwire.v1 import errors_pb2
 from grpc_faultwire.category import Category, RetryScope, Severity
-from grpc_faultwire.details import Details, duration, seconds, type_name
+from grpc_faultwire.details import Details, duration, seconds
 from grpc_faultwire.error_info import MAX_DOMAIN
 from grpc_faultwire.errors import Origin, StatusError, error_class
 from grpc_faultwire.getters import ask, debug_error_string, error_within
@@ -103,37 +103,38 @@ def encode(
         remaining: seconds until the caller's deadline; None: no deadline.
         budget: bytes for message and details as they travel.
     """
-    metadata, undeclared = _declared_metadata(error, redactor)
+    # Most errors have no metadata, delay, causes or trailers: then nothing is asked about them.
+    metadata, undeclared = _declared_metadata(error, redactor) if error._metadata else (None, ())
     info = error_details_pb2.ErrorInfo(
-        reason=error.reason[:63], domain=(error.domain or domain or service)[:MAX_DOMAIN], metadata=metadata
+        reason=error.reason[:63], domain=(error._domain or domain or service)[:MAX_DOMAIN], metadata=metadata
     )
-    delay = None if error.retry_delay is None else duration(error.retry_delay)
+    delay = None if error._retry_delay is None else duration(error._retry_delay)
+    message = error._details or ""
     draft = Draft(
         code=error._number,
-        message=redactor.text(encodable(error.message)),
+        message=redactor.text(message if message.isascii() else encodable(message)),
         info=info,
         retry=None if delay is None else error_details_pb2.RetryInfo(retry_delay=delay),
-        report=_report(error, service=service, method=method, now=now, delay=delay, causes=_causes(error, redactor)),
+        report=_report(error, redactor, service=service, method=method, now=now, delay=delay),
         details=_details(error, redactor, stack),
-        trailers=_sendable(trailers),
+        trailers=_sendable(trailers) if trailers else [],
     )
     status = fit(draft, budget)
-    steering = pushback(error, remaining, jitter)
+    # Only what the report says of retries steers them.
+    steering = pushback(error, remaining, jitter) if draft.report.HasField("retry") else ()
     if steering:
         # Peers differ in which of two they obey.
         draft.trailers = [trailer for trailer in draft.trailers if trailer[0] != PUSHBACK_KEY]
     return Reply(
-        code=error.code(),
-        message=draft.message,
-        trailers=(*draft.trailers, (DETAILS_KEY, status.SerializeToString()), *steering),
-        dropped=tuple(draft.report.truncation.dropped),
-        undeclared=undeclared,
+        error._code,
+        draft.message,
+        (*draft.trailers, (DETAILS_KEY, status.SerializeToString()), *steering),
+        tuple(draft.report.truncation.dropped) if draft.report.HasField("truncation") else (),
+        undeclared,
     )
 
 
 def _declared_metadata(error: StatusError, redactor: Redactor) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    if not error._metadata:
-        return {}, ()
     keys = _keys(error.declaration)
     kept = redactor.metadata(error.metadata, keys)
     return kept, tuple(name for name in error.metadata if name not in kept and name not in (keys or ()))
@@ -148,21 +149,16 @@ def _keys(declaration: Declaration | None) -> Mapping[str, MetadataKey] | None:
 
 
 def _report(
-    error: StatusError,
-    *,
-    service: str,
-    method: str,
-    now: float,
-    delay: Duration | None,
-    causes: list[errors_pb2.Cause],
+    error: StatusError, redactor: Redactor, *, service: str, method: str, now: float, delay: Duration | None
 ) -> errors_pb2.ErrorReport:
+    # Not .value, which is two functions of Python before 3.12.
     report = errors_pb2.ErrorReport(
         error_id=error.error_id,
-        category=error.category.value,  # pyright: ignore[reportArgumentType]  # the numbers are the proto's
-        severity=error.severity.value,  # type: ignore[arg-type]  # the numbers are the proto's
+        category=error.category._value_,  # pyright: ignore[reportArgumentType]  # the numbers are the proto's
+        severity=error.severity._value_,  # type: ignore[arg-type]  # as above
         service=service,
         method=method,
-        causes=causes,
+        causes=_causes(error, redactor) if error._causes or error.__cause__ is not None else None,
     )
     occurred_at = report.occurred_at
     occurred_at.seconds, occurred_at.nanos = int(now), int(now % 1 * 1e9)
@@ -205,11 +201,15 @@ def _cause(parent: int, cause: StatusError, redactor: Redactor) -> errors_pb2.Ca
 
 def _details(error: StatusError, redactor: Redactor, stack: Sequence[str]) -> list[Message]:
     said = error._given if error._all is None else error._all
-    # As they are packed, as each is read into a copy of its own.
-    given = [redactor.detail(one, _declared_keys) for one in said.packed if type_name(one) not in _OWN_NAMES]
-    # What is ours may have come in an Any in an Any.
-    kept = [one for one in given if one is not None and not isinstance(one, _OWN_KINDS)]
-    kinds = {type(one) for one in kept}
+    kept: list[Message] = []
+    for name, packed in zip(said.names, said.packed, strict=True):
+        if name not in _OWN_NAMES:
+            # As it is packed, as it is read into a copy of its own.
+            one = redactor.packed(packed, _declared_keys)
+            # What is ours may have come in an Any in an Any.
+            if one is not None and not isinstance(one, _OWN_KINDS):
+                kept.append(one)
+    kinds = set(map(type, kept))
     if error_details_pb2.RequestInfo not in kinds:
         kept.append(error_details_pb2.RequestInfo(request_id=error.error_id))
     docs = error.declaration.docs_url if error.declaration is not None else ""

@@ -105,23 +105,25 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         if declaration is not None:
             reason, domain = reason or declaration.reason, domain or declaration.domain
             retry_delay = declaration.retry_delay if retry_delay is None else retry_delay
-        info = given.find(error_details_pb2.ErrorInfo) if given.packed else None
-        if info is not None:
-            reason, domain, metadata = reason or info.reason or None, domain or info.domain, metadata or info.metadata
-        retry = given.find(error_details_pb2.RetryInfo) if given.packed else None
-        if retry is not None and retry_delay is None:
-            retry_delay = seconds(retry.retry_delay)
+        if given.packed and not _COMPOSED_NAMES.isdisjoint(given.names):
+            info = given.find(error_details_pb2.ErrorInfo) or error_details_pb2.ErrorInfo()
+            reason, domain = reason or info.reason or None, domain or info.domain
+            metadata = metadata or info.metadata
+            retry = given.find(error_details_pb2.RetryInfo)
+            if retry is not None and retry_delay is None:
+                retry_delay = seconds(retry.retry_delay)
         if reason is not None:
             check_reason(reason)
         if domain:
             check_domain(domain)
-        check_retry_delay(retry_delay)
+        if retry_delay is not None:
+            check_retry_delay(retry_delay)
         texts = metadata_texts(metadata) if metadata else {}
         if message is None:
             message = declaration.render(texts) if declaration is not None else ""
         if not isinstance(message, str):
             raise TypeError(f"message is {message!r}, which is no text")
-        super().__init__(self.status_code, None, None, encodable(message), "")
+        super().__init__(self.status_code, None, None, message if message.isascii() else encodable(message), "")
         self._reason = reason
         self._domain = domain or None
         self._metadata = texts
@@ -351,6 +353,7 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
 
 _COMPOSED = (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo)
 """The details that an error makes of what it says."""
+_COMPOSED_NAMES = frozenset(kind.DESCRIPTOR.full_name for kind in _COMPOSED)
 _STATE = {"message": "_details", "reason": "_reason", "domain": "_domain", "metadata": "_metadata"} | {
     name: f"_{name}" for name in ("retry_delay", "retry_scope", "category", "severity", "causes")
 }

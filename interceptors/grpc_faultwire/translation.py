@@ -99,7 +99,10 @@ class Translator(Handlers):
             exception: what the handler raised.
             call: the call at hand.
         """
-        self._frozen = True
+        if not self._frozen:
+            self.freeze()
+        if self._empty and isinstance(exception, StatusError) and exception.origin is Origin.RAISED:
+            return Translation(exception, None)
         try:
             error, hidden = self._find(exception, call)
             if error is None:

@@ -17,7 +17,7 @@ from google.rpc import error_details_pb2 as rpc
 from google.rpc import status_pb2
 
 from faultwire.v1 import errors_pb2
-from grpc_faultwire.details import fields_of_any, pack
+from grpc_faultwire.details import URL_PREFIX, pack
 
 BUDGET = 6144
 """Bytes that message and details may take as they travel: what the strictest common peers let through, with room for
@@ -65,11 +65,16 @@ class Draft:
 
     def status(self) -> status_pb2.Status:
         """Return the google.rpc.Status that would travel."""
-        status = status_pb2.Status(code=self.code, message=self.message)
         own = (self.info,) if self.retry is None else (self.info, self.retry)
-        for message in (*own, *self.details, self.report):
-            status.details.add(**fields_of_any(message))
-        return status
+        # As `pack` does, but a repeated field makes its own of dicts, and copies of messages.
+        packed: list[Any] = [
+            {
+                "type_url": URL_PREFIX + message.DESCRIPTOR.full_name,
+                "value": message.SerializePartialToString(deterministic=True),
+            }
+            for message in (*own, *self.details, self.report)
+        ]
+        return status_pb2.Status(code=self.code, message=self.message, details=packed)
 
     def size(self, status: status_pb2.Status | None = None) -> int:
         """Return the bytes that message and details take as they travel; the status is made unless it is given."""

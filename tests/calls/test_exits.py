@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
+import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -183,3 +186,34 @@ def test_every_exit_gives_the_caller_its_status(world: World, shape: str) -> Non
         world.recorder.wait(number + 1)
         world.recorder.ends.pop()
     assert not wrong
+
+
+@pytest.mark.parametrize("shape", ["UnaryUnary", "UnaryStream"])
+def test_what_a_handler_raised_is_let_go_of_at_once(world: World, shape: str) -> None:
+    """An exception, and with it the frames of its call, do not wait for the garbage collector."""
+    raised: list[weakref.ref[BaseException]] = []
+
+    def noted(exception: BaseException) -> BaseException:
+        raised.append(weakref.ref(exception))
+        return exception
+
+    def declared(_context: Any) -> Any:
+        raise noted(NotFound("It is missing."))
+
+    def masked(_context: Any) -> Any:
+        raise noted(UnprintableError())
+
+    stub = world.stub({"declared": declared, "masked": masked})
+    gc.disable()
+    try:
+        for step in ("declared", "masked"):
+            with pytest.raises(grpc.RpcError):
+                call(stub, shape, step)
+            world.recorder.wait(1)
+            world.recorder.ends.clear()
+        patience = time.monotonic() + 5  # a call's last frames are left after its caller has heard of it
+        while any(one() is not None for one in raised) and time.monotonic() < patience:
+            time.sleep(0.01)
+        assert [one() for one in raised] == [None, None]
+    finally:
+        gc.enable()

@@ -85,12 +85,16 @@ class _Bridge:
 
     async def run(self, step: Callable[[], Any]) -> Any:
         """Run a step in the pool and return what it returns, or raise what it raises."""
-        result, raised = await self.submit(step)
+        # Taken out of the future: the exception's frames hold that, and would wait for the garbage collector.
+        result, raised = (await self.submit(step)).pop()
         if raised is not None:
-            raise raised
+            try:
+                raise raised
+            finally:
+                del raised  # its traceback holds this frame
         return result
 
-    def submit(self, step: Callable[[], Any]) -> asyncio.Future[tuple[Any, BaseException | None]]:
+    def submit(self, step: Callable[[], Any]) -> asyncio.Future[_Ended]:
         """Begin a step in the pool."""
         return self._loop.run_in_executor(self._pool, lambda: self._variables.run(_caught, step))
 
@@ -108,14 +112,18 @@ class _Bridge:
         self.context.ended = True
 
 
-def _caught(step: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+_Ended = list[tuple[Any, BaseException | None]]
+"""What one step returned, and what it raised."""
+
+
+def _caught(step: Callable[[], Any]) -> _Ended:
     # Futures refuse StopIteration, and the event loop ends at SystemExit: exceptions travel as values.
     try:
-        return step(), None
+        return [(step(), None)]
     except StopIteration as stop:
-        return None, RuntimeError("the handler raised StopIteration").with_traceback(stop.__traceback__)
+        return [(None, RuntimeError("the handler raised StopIteration").with_traceback(stop.__traceback__))]
     except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
-        return None, exception
+        return [(None, exception)]
 
 
 class _Requests(Iterator[Any]):

@@ -15,7 +15,7 @@ import grpc.aio
 from grpc_faultwire.aio.bridge import bridged_stream, bridged_unary
 from grpc_faultwire.exits import Exit, Recoverable, Reraise, Withdrawal
 from grpc_faultwire.interception import Interception
-from grpc_faultwire.messages import UNCHECKED, UnknownMethodError, check, checked
+from grpc_faultwire.messages import UNCHECKED, Malformed, UnknownMethodError, check, checked
 from grpc_faultwire.server_call import Served, ServerCall
 from grpc_faultwire.status import Reply
 
@@ -58,7 +58,10 @@ class ServerInterceptor(Interception, grpc.aio.ServerInterceptor):
                 handler = await continuation(handler_call_details)
         except Exception as exception:  # noqa: BLE001  # what an interceptor inside raises is answered like a handler's
             return self._failing(path, exception)
-        return self._failing(path, UnknownMethodError(path)) if handler is None else self._wrapped(path, handler)
+        if handler is None:
+            return self._failing(path, UnknownMethodError(path))
+        known = self._remembered.get(path)  # asked here already: every call comes this way
+        return known[1] if known is not None and known[0] is handler else self._wrapped(path, handler)
 
     def _behavior(self, behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
         wrapper = self._by_flavour(behavior, served)
@@ -83,14 +86,18 @@ def _is(test: Callable[[Any], bool], behavior: Any) -> bool:
 
 def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
     run = _active(behavior) if served.activates else behavior
-    serializer, counts = served.serializer, served.counts
+    serializer, counts, message = served.serializer, served.counts, served.message
 
     async def respond(request: Any, grpc_context: Any) -> Any:
         call = ServerCall(served, grpc_context)
         context = Context(call)
         response = None
         try:
-            response = await run(_received(request, call), context)
+            if served.streamed or type(request) is Malformed:
+                request = _received(request, call)
+            elif counts:
+                message(call.tokens, "received")
+            response = await run(request, context)
             leaving = call.returned(response, serializer=serializer, cancelled=_cancelled())
         except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
             leaving = call.raised(exception, cancelled=_cancelled(exception))
@@ -99,7 +106,7 @@ def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
         if leaving is not None or call.details is not None:
             await _leave(context, leaving)
         if counts:
-            call.message("sent")
+            message(call.tokens, "sent")
         return response
 
     return respond
@@ -208,7 +215,8 @@ async def _leave(context: Context, leaving: Exit) -> None:
     """Do what was decided; outside any except block, or the handler's exception would show in the abort's context."""
     call, grpc_context = context.call, context.grpc_context
     if isinstance(leaving, Reply):
-        await context.written()
+        if context._writing:
+            await context.written()
         await grpc_context.abort(leaving.code, leaving.message, leaving.trailers)
     elif isinstance(leaving, Withdrawal):
         await _withdraw(context, leaving)

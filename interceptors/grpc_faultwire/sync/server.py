@@ -11,7 +11,7 @@ import grpc
 
 from grpc_faultwire.exits import Exit, Recoverable, Reraise
 from grpc_faultwire.interception import Interception
-from grpc_faultwire.messages import UNCHECKED, UnknownMethodError, UnserializableError, check, checked
+from grpc_faultwire.messages import UNCHECKED, Malformed, UnknownMethodError, UnserializableError, check, checked
 from grpc_faultwire.server_call import Served, ServerCall
 from grpc_faultwire.status import Reply
 
@@ -39,7 +39,10 @@ class ServerInterceptor(Interception, grpc.ServerInterceptor):
                 handler = continuation(handler_call_details)
         except Exception as exception:  # noqa: BLE001  # what an interceptor inside raises is answered like a handler's
             return self._failing(path, exception)
-        return self._failing(path, UnknownMethodError(path)) if handler is None else self._wrapped(path, handler)
+        if handler is None:
+            return self._failing(path, UnknownMethodError(path))
+        known = self._remembered.get(path)  # asked here already: every call comes this way
+        return known[1] if known is not None and known[0] is handler else self._wrapped(path, handler)
 
     def _behavior(self, behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
         if not served.info.kind.response_streaming:
@@ -54,13 +57,17 @@ class ServerInterceptor(Interception, grpc.ServerInterceptor):
 
 def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
     run = _active(behavior) if served.activates else behavior
-    serializer, counts = served.serializer, served.counts
+    serializer, counts, message = served.serializer, served.counts, served.message
 
     def respond(request: Any, context: Any) -> Any:
         call = ServerCall(served, context)
         response = None
         try:
-            response = run(_received(request, call), Context(call))
+            if served.streamed or type(request) is Malformed:
+                request = _received(request, call)
+            elif counts:
+                message(call.tokens, "received")
+            response = run(request, Context(call))
             leaving = call.returned(response, serializer=serializer)
         except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
             leaving = call.raised(exception)
@@ -69,7 +76,7 @@ def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
         if leaving is not None or call.details is not None:
             _leave(call, leaving)
         if counts:
-            call.message("sent")
+            message(call.tokens, "sent")
         return response
 
     return respond
