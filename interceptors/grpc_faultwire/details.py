@@ -58,7 +58,14 @@ class Details:
     def names(self) -> tuple[str, ...]:
         """The full names of their types, in order; "" where there is none."""
         if self._names is None:
-            self._names = tuple(map(type_name, self.packed))
+            # As `type_name`, without a call for each.
+            self._names = tuple(
+                [
+                    url[url.rfind("/") + 1 :] if "/" in url else ""
+                    for packed in self.packed
+                    for url in (packed.type_url,)
+                ]
+            )
         return self._names
 
     def find(self, kind: type[M]) -> M | None:
