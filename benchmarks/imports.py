@@ -14,6 +14,7 @@ STATEMENTS = (
     "from grpc_faultwire import StatusError",
     "from grpc_faultwire.sync import wrap_channel",
     "from grpc_faultwire.sync import ServerInterceptor",
+    "from grpc_faultwire.sync import wrap_channel; from grpc_faultwire.config import ClientPolicy",
     "from grpc_faultwire.aio import ServerInterceptor, wrap_channel",
 )
 OPTIONAL = ("prometheus_client", "opentelemetry", "rich", "shtab", "grpc_reflection", "grpc_health")
