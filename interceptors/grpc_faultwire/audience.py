@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -40,6 +41,11 @@ class Audience:
         self._end = _implementing(everyone, "on_end")
         self._succeeded = tuple(pair for pair in self._end if not getattr(pair[1], "errors_only", False))
         self._active_from = min((_active_from(everyone[index]) for index, _ in self._succeeded), default=float("inf"))
+        # Partials, as they cost no call of their own.
+        self.ended: Callable[[Tokens, Outcome], None] = functools.partial(self._tell_end, self._end)
+        """Tells that the call has ended, as `end` does, of an outcome that is made already."""
+        self.succeeded: Callable[[Tokens, Outcome], None] = functools.partial(self._tell_end, self._succeeded)
+        """Tells that the call has ended with OK, and that nothing was recovered from."""
         self._alone_intercepting = _alone(self._intercepting)
         self._alone_activate = _alone(self._activate)
         # Read for every call, so they are no properties.
@@ -122,14 +128,6 @@ class Audience:
         """
         if self._end:
             self._tell_end(self._end, tokens, outcome())
-
-    def ended(self, tokens: Tokens, outcome: Outcome) -> None:
-        """As `end`, of an outcome that is made already."""
-        self._tell_end(self._end, tokens, outcome)
-
-    def succeeded(self, tokens: Tokens, outcome: Outcome) -> None:
-        """Tell that the call has ended with OK, and that nothing was recovered from."""
-        self._tell_end(self._succeeded, tokens, outcome)
 
     def _tell_end(self, methods: _Methods, tokens: Tokens, outcome: Outcome) -> None:
         if self.activates and (

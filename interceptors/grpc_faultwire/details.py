@@ -6,7 +6,7 @@ One bad detail does not lose the others, and nothing here raises over what a pee
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf import any_pb2, descriptor_pool, message_factory
 from google.protobuf.duration_pb2 import Duration
@@ -58,14 +58,11 @@ class Details:
     def names(self) -> tuple[str, ...]:
         """The full names of their types, in order; "" where there is none."""
         if self._names is None:
-            # As `type_name`, without a call for each.
-            self._names = tuple(
-                [
-                    url[url.rfind("/") + 1 :] if "/" in url else ""
-                    for packed in self.packed
-                    for url in (packed.type_url,)
-                ]
-            )
+            names = []
+            for packed in self.packed:
+                url = packed.type_url
+                names.append(url[url.rfind("/") + 1 :] if "/" in url else "")  # as `type_name`, without the call
+            self._names = tuple(names)
         return self._names
 
     def find(self, kind: type[M]) -> M | None:
@@ -74,8 +71,8 @@ class Details:
             self._found[kind] = self._decode_first(kind) if kind.DESCRIPTOR.full_name in self.names else None
         return self._found[kind]  # type: ignore[return-value]  # what is found under a kind is of it
 
-    def unique(self) -> Self:
-        """Return these details.
+    def unique(self) -> tuple[str, ...]:
+        """Return `names`.
 
         Raises:
             ValueError: two have the same type (AIP-193).
@@ -84,7 +81,7 @@ class Details:
         if len(set(names)) < len(names):
             twice = {name for name in names if names.count(name) > 1}
             raise ValueError(f"error_details has a type more than once (AIP-193 allows one): {sorted(twice)}")
-        return self
+        return names
 
     def _decode_first(self, kind: type[M]) -> M | None:
         for name, packed in zip(self.names, self.packed, strict=True):

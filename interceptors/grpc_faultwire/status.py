@@ -106,17 +106,19 @@ def encode(
     # Most errors have no metadata, delay, causes or trailers: then nothing is asked about them.
     metadata, undeclared = _declared_metadata(error, redactor) if error._metadata else (None, ())
     info = error_details_pb2.ErrorInfo(
-        reason=error.reason[:63], domain=(error._domain or domain or service)[:MAX_DOMAIN], metadata=metadata
+        reason=(error._reason or error.reason)[:63],
+        domain=(error._domain or domain or service)[:MAX_DOMAIN],
+        metadata=metadata,
     )
     delay = None if error._retry_delay is None else duration(error._retry_delay)
-    message = error._details or ""
+    message, error_id = error._details or "", error.error_id
     draft = Draft(
         code=error._number,
         message=redactor.text(message if message.isascii() else encodable(message)),
         info=info,
         retry=None if delay is None else error_details_pb2.RetryInfo(retry_delay=delay),
-        report=_report(error, redactor, service=service, method=method, now=now, delay=delay),
-        details=_details(error, redactor, stack),
+        report=_report(error, error_id, redactor, service=service, method=method, now=now, delay=delay),
+        details=_details(error, error_id, redactor, stack),
         trailers=_sendable(trailers) if trailers else [],
     )
     status = fit(draft, budget)
@@ -149,20 +151,29 @@ def _keys(declaration: Declaration | None) -> Mapping[str, MetadataKey] | None:
 
 
 def _report(
-    error: StatusError, redactor: Redactor, *, service: str, method: str, now: float, delay: Duration | None
+    error: StatusError,
+    error_id: str,
+    redactor: Redactor,
+    *,
+    service: str,
+    method: str,
+    now: float,
+    delay: Duration | None,
 ) -> errors_pb2.ErrorReport:
-    # Not .value, which is two functions of Python before 3.12.
+    category = error.category
+    plain = error.declaration is None and error._severity is None
     report = errors_pb2.ErrorReport(
-        error_id=error.error_id,
-        category=error.category._value_,  # pyright: ignore[reportArgumentType]  # the numbers are the proto's
-        severity=error.severity._value_,  # type: ignore[arg-type]  # as above
+        error_id=error_id,
+        # Not .value, which is two functions of Python before 3.12.
+        category=category._value_,  # pyright: ignore[reportArgumentType]  # the numbers are the proto's
+        severity=(category.severity if plain else error.severity)._value_,  # type: ignore[arg-type]  # as above
         service=service,
         method=method,
         causes=_causes(error, redactor) if error._causes or error.__cause__ is not None else None,
     )
     occurred_at = report.occurred_at
     occurred_at.seconds, occurred_at.nanos = int(now), int(now % 1 * 1e9)
-    scope = error.declared_retry_scope
+    scope = error._retry_scope if error.declaration is None else error.declared_retry_scope
     if scope is not None:
         report.retry.scope = scope.value  # type: ignore[assignment]  # the numbers are the proto's
     if error.already_retried:
@@ -199,7 +210,7 @@ def _cause(parent: int, cause: StatusError, redactor: Redactor) -> errors_pb2.Ca
     )
 
 
-def _details(error: StatusError, redactor: Redactor, stack: Sequence[str]) -> list[Message]:
+def _details(error: StatusError, error_id: str, redactor: Redactor, stack: Sequence[str]) -> list[Message]:
     said = error._given if error._all is None else error._all
     kept: list[Message] = []
     for name, packed in zip(said.names, said.packed, strict=True):
@@ -211,7 +222,7 @@ def _details(error: StatusError, redactor: Redactor, stack: Sequence[str]) -> li
                 kept.append(one)
     kinds = set(map(type, kept))
     if error_details_pb2.RequestInfo not in kinds:
-        kept.append(error_details_pb2.RequestInfo(request_id=error.error_id))
+        kept.append(error_details_pb2.RequestInfo(request_id=error_id))
     docs = error.declaration.docs_url if error.declaration is not None else ""
     if docs and error_details_pb2.Help not in kinds:
         kept.append(error_details_pb2.Help(links=[{"description": "About this error", "url": docs}]))

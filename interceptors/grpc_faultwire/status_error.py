@@ -100,12 +100,13 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
     ) -> None:
         if not hasattr(self, "status_code"):
             raise TypeError(f"{type(self).__name__} has no status code: raise a subclass, such as NotFound")
-        given = _NO_DETAILS if error_details is _NONE else Details.of(error_details).unique()
+        given = _NO_DETAILS if error_details is _NONE else Details.of(error_details)
+        names = given.unique() if given.packed else ()
         declaration = self.declaration
         if declaration is not None:
             reason, domain = reason or declaration.reason, domain or declaration.domain
             retry_delay = declaration.retry_delay if retry_delay is None else retry_delay
-        if given.packed and not _COMPOSED_NAMES.isdisjoint(given.names):
+        if not _COMPOSED_NAMES.isdisjoint(names):
             info = given.find(error_details_pb2.ErrorInfo) or error_details_pb2.ErrorInfo()
             reason, domain = reason or info.reason or None, domain or info.domain
             metadata = metadata or info.metadata

@@ -66,14 +66,11 @@ class Draft:
     def status(self) -> status_pb2.Status:
         """Return the google.rpc.Status that would travel."""
         own = (self.info,) if self.retry is None else (self.info, self.retry)
-        # As `pack` does, but a repeated field makes its own of dicts, and copies of messages.
-        packed: list[Any] = [
-            {
-                "type_url": URL_PREFIX + message.DESCRIPTOR.full_name,
-                "value": message.SerializePartialToString(deterministic=True),
-            }
-            for message in (*own, *self.details, self.report)
-        ]
+        packed: list[Any] = []
+        for message in (*own, *self.details, self.report):
+            # As `pack` does, but a repeated field makes its own of dicts, and copies of messages.
+            value = message.SerializePartialToString(deterministic=True)
+            packed.append({"type_url": URL_PREFIX + message.DESCRIPTOR.full_name, "value": value})
         return status_pb2.Status(code=self.code, message=self.message, details=packed)
 
     def size(self, status: status_pb2.Status | None = None) -> int:

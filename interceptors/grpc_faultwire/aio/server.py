@@ -98,9 +98,11 @@ def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
             elif counts:
                 message(call.tokens, "received")
             response = await run(request, context)
-            leaving = call.returned(response, serializer=serializer, cancelled=_cancelled())
+            task = asyncio.current_task()  # as _cancelled(), without the call
+            cancelled = task is not None and task.cancelling() > 0
+            leaving = call.returned(response, serializer=serializer, cancelled=cancelled)
         except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
-            leaving = call.raised(exception, cancelled=_cancelled(exception))
+            leaving = call.raised(exception, cancelled=isinstance(exception, asyncio.CancelledError) and _cancelled())
         if isinstance(leaving, Recoverable):
             response, leaving = await _recover(call, leaving, serializer)
         if leaving is not None or call.details is not None:
@@ -132,7 +134,7 @@ def _writer(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
             await run(_received(request, call), context)
             leaving = call.returned(cancelled=_cancelled())
         except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
-            leaving = call.raised(exception, cancelled=_cancelled(exception))
+            leaving = call.raised(exception, cancelled=isinstance(exception, asyncio.CancelledError) and _cancelled())
         if isinstance(leaving, Recoverable):
             following, leaving = await _recover(call, leaving)
             if leaving is None:
@@ -148,7 +150,7 @@ async def _write_all(call: ServerCall, context: Context, following: Any) -> Exit
             await context.write(response)
         return call.returned(cancelled=_cancelled())
     except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
-        return call.raised(exception, cancelled=_cancelled(exception))
+        return call.raised(exception, cancelled=isinstance(exception, asyncio.CancelledError) and _cancelled())
 
 
 def _stream(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
@@ -189,7 +191,7 @@ async def _take(call: ServerCall, responses: _Responses) -> tuple[Any, Exit]:
             return response, None
         leaving = call.returned(cancelled=_cancelled())
     except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
-        leaving = call.raised(exception, cancelled=_cancelled(exception))
+        leaving = call.raised(exception, cancelled=isinstance(exception, asyncio.CancelledError) and _cancelled())
     if isinstance(leaving, Recoverable):
         following, leaving = await _recover(call, leaving)
         if leaving is None:
@@ -245,11 +247,10 @@ async def _withdraw(context: Context, leaving: Withdrawal) -> None:
     raise leaving.exception
 
 
-def _cancelled(exception: BaseException | None = None) -> bool:
+def _cancelled() -> bool:
     """Tell whether the RPC's own task was cancelled: by grpc, as the caller has gone, or by the handler itself."""
     task = asyncio.current_task()
-    came_of_it = exception is None or isinstance(exception, asyncio.CancelledError)
-    return came_of_it and task is not None and task.cancelling() > 0
+    return task is not None and task.cancelling() > 0
 
 
 def _received(request: Any, call: ServerCall) -> Any:
