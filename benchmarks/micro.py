@@ -136,7 +136,7 @@ def observers() -> dict[str, Operation]:
     audience = Audience([watching])
 
     def told() -> None:
-        audience.end(audience.start(CALL), lambda: outcome)
+        audience.ended(audience.start(CALL), outcome)
 
     return {"observer calls: Prometheus, start and end": told}
 

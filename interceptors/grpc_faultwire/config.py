@@ -147,7 +147,10 @@ class CallOptions(NamedTuple):
 
 
 _NOTHING_SAID = CallOptions()
-_options: contextvars.ContextVar[CallOptions] = contextvars.ContextVar("faultwire_call_options", default=_NOTHING_SAID)
+CALL_OPTIONS: contextvars.ContextVar[CallOptions] = contextvars.ContextVar(
+    "faultwire_call_options", default=_NOTHING_SAID
+)
+"""What the calls made here and now say for themselves."""
 
 
 @contextlib.contextmanager
@@ -158,13 +161,8 @@ def calling(*, idempotent: bool | None = None, policy: bool = True) -> Iterator[
         idempotent: whether they may be carried out twice; it wins over policy and proto.
         policy: False: no policy touches them, they are only decoded and observed.
     """
-    token = _options.set(CallOptions(idempotent, policy))
+    token = CALL_OPTIONS.set(CallOptions(idempotent, policy))
     try:
         yield
     finally:
-        _options.reset(token)
-
-
-def call_options() -> CallOptions:
-    """Return what the calls made here and now say for themselves."""
-    return _options.get()
+        CALL_OPTIONS.reset(token)

@@ -16,6 +16,7 @@ from grpc_faultwire.policies import (
     OK,
     Breaker,
     BreakerState,
+    Budget,
     Deadline,
     Decision,
     HedgePolicy,
@@ -53,12 +54,19 @@ class CallDecisions(Decisions):
         "resume",
     )
 
-    def __init__(self, method: MethodPolicies, flow: Noting, idempotent: bool) -> None:  # noqa: FBT001  # internal
+    def __init__(
+        self,
+        method: MethodPolicies,
+        flow: Noting,
+        budget: Budget | None,
+        breaker: Breaker | None,
+        idempotent: bool,  # noqa: FBT001  # internal, and keywords take time
+    ) -> None:
         self._method = method
         self.flow = flow
         self._idempotent = idempotent
-        self._budget = method.budget()
-        self._breaker = method.breaker()
+        self._budget = budget
+        self._breaker = breaker
         self._retry: RetryState | None = None
         self._hedge: HedgeState | None = None
         self._refreshed = 0
@@ -103,7 +111,7 @@ class CallDecisions(Decisions):
         verdict = OK if attempt.error is None else self._verdict(attempt, now)
         if attempt.permit is not None and self._breaker is not None:
             attempt.permit.record(verdict.health, now)
-            if self.flow.plan.audience.hears_events:
+            if self.flow.plan.audience.on_event:
                 self.flow.note(self._method.judged(self._breaker, verdict.health))
         if self._hedge is not None:
             return self._settle_hedge(self._hedge, attempt, verdict, now)
@@ -140,7 +148,8 @@ class CallDecisions(Decisions):
 
     def finish(self) -> None:
         """Learn that the call is over: what was taken for a retry that will not be sent goes back."""
-        self._unsent()
+        if self._retry is not None:
+            self._retry.unsent()
         if self._hedge is not None:
             self._hedge.unsent()
 
@@ -281,7 +290,7 @@ class CallDecisions(Decisions):
             raise circuit_open(name, word, refusal.retry_after)
 
     def _note_rejection(self, breaker: Breaker, state: BreakerState, retry_after: float | None) -> None:
-        if self.flow.plan.audience.hears_events:
+        if self.flow.plan.audience.on_event:
             name, word = self._method.refusing(breaker, state)
             self._note(names.CIRCUIT_REJECTED, breaker=name, state=word, retry_after=retry_after)
 

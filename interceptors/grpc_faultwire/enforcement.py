@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from grpc_faultwire.config import ClientPolicy, by_service, call_options
+from grpc_faultwire.config import CALL_OPTIONS, ClientPolicy, by_service
 from grpc_faultwire.decisions import CallDecisions, name_of
 from grpc_faultwire.observers import names
 from grpc_faultwire.plan import Noting
@@ -64,8 +64,9 @@ class MethodPolicies:
         self.timeout = settings.timeout
         self.watched = not call.kind.response_streaming
         self._budget: Budget | None = None
+        self._breaker: Breaker | None = None
         self._key = by_service(call) if settings.breaker_key is by_service else None
-        self._judged: tuple[Breaker | None, dict[Health, Event]] = None, {}
+        self._judged: tuple[Breaker | None, dict[int, Event]] = None, {}
         self._refusing: tuple[Breaker | None, BreakerState | None, tuple[str, str]] = None, None, ("", "")
         self.latencies: Latencies | None = (
             state.latencies((call.target, call.full_method)) if self.hedge is not None else None
@@ -73,32 +74,38 @@ class MethodPolicies:
 
     def begin(self, flow: Noting) -> CallDecisions | None:
         """Return the decisions about a call that begins; None if the call wants none."""
-        options = call_options()
+        options = CALL_OPTIONS.get()
         if not options.policy:
             return None
-        return CallDecisions(self, flow, self.idempotent if options.idempotent is None else options.idempotent)
-
-    def budget(self) -> Budget | None:
-        """Return the target's budget."""
         if self._budget is None and self.settings.budget is not None:
             self._budget = self.state.budget(self.call.target, self.settings.budget)
-        return self._budget
+        breaker = self._breaker
+        if breaker is None or breaker.forgotten:
+            breaker = self._find_breaker()
+        else:
+            breaker.used = True
+        idempotent = self.idempotent if options.idempotent is None else options.idempotent
+        return CallDecisions(self, flow, self._budget, breaker, idempotent)
 
-    def breaker(self) -> Breaker | None:
-        """Return the breaker of this call's key."""
+    def _find_breaker(self) -> Breaker | None:
+        """Return the breaker of this call's key, and keep it if all calls of the method have that."""
         policy = self.settings.breaker
         if policy is None:
             return None
-        return self.state.breaker(self._key or self.settings.breaker_key(self.call), policy)
+        if self._key is None:
+            return self.state.breaker(self.settings.breaker_key(self.call), policy)
+        self._breaker = self.state.breaker(self._key, policy)
+        return self._breaker
 
     def judged(self, breaker: Breaker, health: Health) -> Event:
         """Return the event of an attempt as a breaker judged it: the same one for all that it judged alike."""
         known, events = self._judged
         if known is not breaker:
             name, key = names.CIRCUIT_CALL.name, name_of(breaker.key)
-            events = {one: Event(name=name, attributes={"breaker": key, "kind": one.value}) for one in Health}
+            # By identity: an enum's hash is a function in Python.
+            events = {id(one): Event(name=name, attributes={"breaker": key, "kind": one.value}) for one in Health}
             self._judged = breaker, events
-        return events[health]
+        return events[id(health)]
 
     def refusing(self, breaker: Breaker, state: BreakerState) -> tuple[str, str]:
         """Return what a breaker and its state are called when a call is refused: looked up once for each state."""

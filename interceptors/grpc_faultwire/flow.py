@@ -41,7 +41,8 @@ class Flow:
         how: how it ended; None while it goes on.
         started: a reading of the plan's clock.
         timeout: seconds that the caller allowed for all of it.
-        told: whether the observers know that the call has ended.
+        tokens: what the observers know the call by.
+        told: whether they know that it has ended.
     """
 
     __slots__ = (
@@ -53,7 +54,6 @@ class Flow:
         "_open",
         "_recovered",
         "_refused",
-        "_tokens",
         "attempts",
         "committed",
         "credentials",
@@ -64,6 +64,7 @@ class Flow:
         "plan",
         "started",
         "timeout",
+        "tokens",
         "told",
     )
 
@@ -88,7 +89,7 @@ class Flow:
         self._recovered: StatusError | None = None
         self._refused = False
         self._lock = threading.Lock()
-        self._tokens = plan.audience.start(plan.call)
+        self.tokens = plan.audience.start(plan.call)
         self._decisions = None if plan.policies is None else plan.policies.begin(self)
 
     def send(self) -> Attempt | None:
@@ -115,8 +116,9 @@ class Flow:
                 self._tell(None)
         self.attempts.append(attempt)
         self._open.append(attempt)
-        if self.plan.audience.hears_attempts:
-            self.plan.audience.attempt_start(self._tokens, attempt)
+        audience = self.plan.audience
+        if audience.on_attempt_start:
+            audience.tell(audience.on_attempt_start, self.tokens, attempt)
         return attempt
 
     def hedge(self) -> Attempt | None:
@@ -138,8 +140,9 @@ class Flow:
                     self.attempts.append(attempt)
                     self._open.append(attempt)
         self._tell(ended)
-        if attempt is not None and self.plan.audience.hears_attempts:
-            self.plan.audience.attempt_start(self._tokens, attempt)
+        audience = self.plan.audience
+        if attempt is not None and audience.on_attempt_start:
+            audience.tell(audience.on_attempt_start, self.tokens, attempt)
         return attempt
 
     def _refuse(self, refusal: StatusError) -> None:
@@ -179,8 +182,9 @@ class Flow:
                 ended = self._fail(error)
         finally:
             self._lock.release()
-        if self.plan.audience.hears_attempts_end:
-            self.plan.audience.attempt_end(self._tokens, attempt)
+        audience = self.plan.audience
+        if audience.on_attempt_end:
+            audience.tell(audience.on_attempt_end, self.tokens, attempt)
         self._tell(ended)
         return delay
 
@@ -295,18 +299,18 @@ class Flow:
 
     def injected(self, attempt: Attempt) -> list[tuple[str, str | bytes]]:
         """Return the metadata to send with an attempt beside the caller's."""
-        pairs = self.plan.audience.injected(self._tokens, attempt)
+        pairs = self.plan.audience.injected(self.tokens, attempt)
         if attempt.number > 1:
             pairs.append((ATTEMPTS_KEY, str(attempt.number - 1)))
         return pairs
 
     def message(self, direction: Literal["sent", "received"]) -> None:
         """Count a message."""
-        self.plan.audience.message(self._tokens, direction)
+        self.plan.audience.message(self.tokens, direction)
 
     def activate(self) -> AbstractContextManager[Any]:
         """Return a context manager to enter around each step of the call; never held across a yield."""
-        return self.plan.audience.activate(self._tokens)
+        return self.plan.audience.activate(self.tokens)
 
     # Under the lock.
 
@@ -373,15 +377,18 @@ class Flow:
 
     def _tell(self, cut: Sequence[Attempt] | None) -> None:
         """Tell of the policies' events, and of the end if ``cut`` is given."""
+        audience = self.plan.audience
         if self._events:
             with self._lock:
                 events, self._events = self._events, []
-            for event in events:
-                self.plan.audience.event(self._tokens, event)
+            if audience.on_event:
+                for event in events:
+                    audience.tell(audience.on_event, self.tokens, event)
         if cut is not None:
             for attempt in cut:
-                self.plan.audience.attempt_end(self._tokens, attempt)
-            self.plan.audience.end(self._tokens, self._outcome)
+                audience.tell(audience.on_attempt_end, self.tokens, attempt)
+            if audience.hears_ends:
+                audience.ended(self.tokens, self._outcome())
             self.told = True
 
     def _outcome(self) -> Outcome:

@@ -174,7 +174,7 @@ class ServerCall:
     def event(self, event: Event) -> None:
         """Tell observers of something within the call, such as how a batch's items ended; not once it has ended."""
         if not self._ended:
-            self.settings.audience.event(self.tokens, event)
+            self.settings.audience.tell(self.settings.audience.on_event, self.tokens, event)
 
     # What the handler says through its context.
 

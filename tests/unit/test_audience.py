@@ -74,7 +74,7 @@ def test_without_an_on_start_the_token_is_the_call() -> None:
     """An observer that needs nothing but what is called need not say so."""
     ends = Ends()
     audience = Audience([ends])
-    audience.end(audience.start(CALL), lambda: DONE)
+    audience.ended(audience.start(CALL), DONE)
     assert ends.told == [(CALL, DONE)]
 
 
@@ -85,7 +85,7 @@ def test_who_wants_errors_only_is_not_told_of_successes() -> None:
     assert audience.counts_successes
     tokens = audience.start(CALL)
     audience.succeeded(tokens, DONE)
-    audience.end(tokens, lambda: FAILED)
+    audience.ended(tokens, FAILED)
     assert [len(one.told) for one in (ends, errors, everything)] == [2, 1, 2]
     assert not Audience([Errors()]).counts_successes
 
@@ -96,11 +96,12 @@ def test_nobody_is_told_of_what_nobody_wants() -> None:
     tokens = audience.start(CALL)
     audience.extract(tokens, None)
     audience.message(tokens, "sent")
-    audience.event(tokens, Event(name="retry"))
-    audience.end(tokens, lambda: pytest.fail("an outcome was made"))
+    audience.tell(audience.on_event, tokens, Event(name="retry"))
+    audience.ended(tokens, DONE)
     with audience.activate(tokens), audience.intercepting():
         pass
     assert not any((audience.intercepts, audience.activates, audience.counts_messages, audience.extracts))
+    assert not audience.hears_ends
 
 
 def test_a_fault_is_logged_once_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
@@ -111,7 +112,7 @@ def test_a_fault_is_logged_once_and_stops_nobody(caplog: pytest.LogCaptureFixtur
         tokens = audience.start(CALL)
         assert tokens == [None, CALL]
         audience.message(tokens, "sent")
-        audience.end(tokens, lambda: DONE)
+        audience.ended(tokens, DONE)
     assert len(ends.told) == 3
     assert [record.getMessage().split(";")[0] for record in caplog.records] == [
         "The observer 0 failed in on_start",
@@ -204,7 +205,7 @@ def test_who_ends_well_and_soon_is_not_activated_for(others: list[Any], expected
     tokens = audience.start(CALL)
     ends = [Outcome(code=OK, seconds=seconds, how="done") for seconds in (0.1, 0.2, 1.0)]
     for outcome in (*ends, FAILED):
-        audience.end(tokens, lambda outcome=outcome: outcome)  # type: ignore[misc]  # it cannot know the type
+        audience.ended(tokens, outcome)
         if outcome.error is None:
             audience.succeeded(tokens, outcome)
     assert one.within == [expected[0]] * 2 + [expected[1]] * 2 + [expected[2]] * 2 + [expected[3]]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from grpc_faultwire import Kind, Side
-from grpc_faultwire.config import ClientPolicy, call_options, calling
+from grpc_faultwire.config import CALL_OPTIONS, ClientPolicy, calling
 from grpc_faultwire.core_retries import retried_by_core
 from grpc_faultwire.policies import BreakerPolicy, BudgetPolicy, HedgePolicy, RetryPolicy, ThrottlePolicy
 from grpc_faultwire.records import CallInfo
@@ -87,10 +87,10 @@ def test_wrong_settings_fail_when_they_are_made(make: Any, sentence: str) -> Non
 def test_calling_says_something_for_the_calls_in_its_block() -> None:
     """And nothing for those after it."""
     with calling(idempotent=True):
-        assert call_options().idempotent is True
+        assert CALL_OPTIONS.get().idempotent is True
         with calling(policy=False):
-            assert call_options().policy is False
-    assert call_options().idempotent is None
+            assert CALL_OPTIONS.get().policy is False
+    assert CALL_OPTIONS.get().idempotent is None
 
 
 CONFIG = {

@@ -327,6 +327,34 @@ def test_breakers_are_told_apart_by_a_key_function() -> None:
     assert caller.flow(WRITE).send() is not None
 
 
+def test_a_method_that_is_called_keeps_its_breaker_in_a_registry_that_is_full() -> None:
+    """However many keys come and go: the breaker that is asked is the one that is shown and forced."""
+    state = PolicyState(breakers=2, random=lambda: 0.5)
+    caller = Caller(ClientPolicy(breaker=BreakerPolicy(minimum_calls=1), retry=None), state)
+    call = CallInfo.of(READ, kind=Kind.UNARY, side=Side.CLIENT, target="shop:443")
+    policies = caller.enforcement.for_method(call)
+    assert policies is not None
+    plan = Plan(call, clock=caller.clock, audience=Audience(), policies=policies)
+
+    def one(error: StatusError | None) -> None:
+        flow = Flow(plan)
+        attempt = flow.send()
+        assert attempt is not None
+        flow.settle(attempt, error)
+
+    one(None)
+    for key in "abcdef":
+        one(None)
+        state.breaker(key, BreakerPolicy())
+    state.force_open(("shop:443", call.service), 0.0)
+    with pytest.raises(Unavailable):
+        one(None)
+    for key in "gh":  # an open one goes only when the others are open too
+        state.breaker(key, BreakerPolicy()).force_open(0.0)
+    state.breaker("i", BreakerPolicy())
+    one(None)  # the open one has gone, and a new one knows nothing of what it had seen
+
+
 def test_categories_of_our_own_errors() -> None:
     """An open circuit is overload of the server, in the caller's eyes."""
     caller = Caller(ClientPolicy(breaker=BreakerPolicy(minimum_calls=1), retry=None))

@@ -28,7 +28,9 @@ class Method:
         counts: whether messages are to be counted.
         hedges: whether several attempts may be in flight.
         injects: whether observers have metadata to send along.
+        retries: whether there may be several attempts.
         learns: whether a fallback wants to know good answers.
+        message: tells observers of a message.
         replay_bytes: of a request stream that are kept for another attempt.
         streams_requests: whether the caller sends a stream.
         streams_responses: whether the server does.
@@ -44,8 +46,10 @@ class Method:
         "injects",
         "learns",
         "loop",
+        "message",
         "plan",
         "replay_bytes",
+        "retries",
         "streams_requests",
         "streams_responses",
         "wait_for_ready",
@@ -58,10 +62,12 @@ class Method:
         self.answering: Running | None = None
         self.activates = plan.audience.activates
         self.counts = plan.audience.counts_messages
+        self.message = plan.audience.message
         self.injects = plan.audience.injects
         self.streams_requests = plan.call.kind.request_streaming
         self.streams_responses = plan.call.kind.response_streaming
         self.hedges = plan.hedges
+        self.retries = plan.policies is not None
         self.learns = plan.learn is not None
         self.replay_bytes = plan.replay_bytes
         self.wait_for_ready = plan.wait_for_ready
@@ -69,12 +75,12 @@ class Method:
     @property
     def wants_bytes(self) -> bool:
         """Whether the requests of a stream are counted, or kept for another attempt."""
-        return self.streams_requests and (self.counts or self.plan.policies is not None)
+        return self.streams_requests and (self.counts or self.retries)
 
     def prepare(self, running: type[R], send: Send, timeout: float | None) -> R:
         """Begin a call, of which nothing is on the wire yet."""
         flow = Flow(self.plan, timeout)
         if self.counts and not self.streams_requests:
             # Those of a stream are counted where they are serialized.
-            flow.message("sent")
+            self.message(flow.tokens, "sent")
         return running(flow, send, self)

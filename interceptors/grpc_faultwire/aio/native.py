@@ -26,9 +26,10 @@ try:
     from grpc.aio._call import StreamUnaryCall as _StreamUnaryCall
     from grpc.aio._call import UnaryUnaryCall as _UnaryUnaryCall
 except ImportError:  # pragma: no cover  # a grpcio that has no such calls
-    _OWN: tuple[type, ...] = ()
+    OWN: tuple[type, ...] = ()
 else:
-    _OWN = (_UnaryUnaryCall, _StreamUnaryCall)
+    OWN = (_UnaryUnaryCall, _StreamUnaryCall)
+"""The types of grpc.aio's own call objects with one response, which no interceptor has made."""
 
 
 async def failure(call: Any) -> StatusError | None:
@@ -51,11 +52,6 @@ async def failure(call: Any) -> StatusError | None:
     elif is_doubtful(error):
         error._category = Category.TRANSPORT
     return error
-
-
-def is_own(call: Any) -> bool:
-    """Whether this is a call object of grpc.aio itself, with one response, and of no interceptor."""
-    return type(call) in _OWN
 
 
 def is_local(error: StatusError) -> bool:

@@ -19,7 +19,7 @@ import grpc.aio
 from grpc_faultwire.aio.answer import Answer
 from grpc_faultwire.aio.hedging import Hedges
 from grpc_faultwire.aio.listeners import MOMENT
-from grpc_faultwire.aio.native import COLLECTED, LOCALLY_CANCELLED, failure, is_doubtful, is_local, is_own
+from grpc_faultwire.aio.native import COLLECTED, LOCALLY_CANCELLED, OWN, failure, is_doubtful, is_local
 from grpc_faultwire.aio.recovering import Recovering
 from grpc_faultwire.aio.requests import Requests
 from grpc_faultwire.aio.serializers import OWNER
@@ -104,7 +104,7 @@ class Running(Recovering):
         attempt = self.first(request, metadata)
         if attempt is None:
             return
-        owner = self.own()
+        owner = OWNER.set(self._reference)  # own(), written out: every call comes here
         try:
             self._put(attempt)
         except BaseException as raised:
@@ -116,7 +116,7 @@ class Running(Recovering):
     def first(self, request: Any, metadata: Any) -> Attempt | None:
         """Begin the first attempt; None if a policy refused it, and the call has ended."""
         self._metadata = metadata
-        if self._method.streams_requests and self.flow.retriable:
+        if self._method.streams_requests and self._method.retries and self.flow.retriable:
             self.requests = Requests(self, request, self._context, self._method.replay_bytes)
         else:
             self._request = self._following = request
@@ -131,8 +131,6 @@ class Running(Recovering):
 
     def outgoing(self, attempt: Attempt) -> Any:
         """Return the metadata to send with an attempt."""
-        if attempt.number == 1 and not self._method.injects:
-            return self._metadata
         pairs, given = self.flow.injected(attempt), self._metadata
         if self.flow.credentials:
             pairs += self.flow.credentials
@@ -149,12 +147,11 @@ class Running(Recovering):
         if self.ended:
             call.cancel()
             return
-        retriable = self.flow.retriable
-        if retriable and self._method.hedges:
+        if self._method.hedges and self.flow.retriable:
             self._hedged().add(attempt, call)
             return
         self._attempt, self.call = attempt, call
-        if not retriable:
+        if not (self._method.retries and self.flow.retriable):
             self._forget()
         call.add_done_callback(self._on_done)
         if self.requests is not None:
@@ -191,7 +188,8 @@ class Running(Recovering):
     def _put(self, attempt: Attempt) -> None:
         if self._send is None:
             return
-        metadata = self.outgoing(attempt)
+        plain = attempt.number == 1 and not self._method.injects
+        metadata = self._metadata if plain else self.outgoing(attempt)
         if self._method.activates:
             with self.flow.activate():
                 call = self._send(self._following, timeout=attempt.timeout, metadata=metadata)
@@ -268,13 +266,14 @@ class Running(Recovering):
         teaching = self._teach(call, self._request) if method.learns else None
         if teaching is None and (method.streams_responses or self._deserialized):
             self._settle()
-        elif teaching is None and self._hears_of_responses and is_own(call):
+        elif teaching is None and self._hears_of_responses and type(call) in OWN:
             # Its response is deserialized next, in this very step of the loop: see `deserialized`.
             method.answering = self
         elif teaching is None:
             # Perhaps it will be, perhaps not; if so, then in this step too.
             self.loop.call_soon(self._settle)
-        self._forget()
+        if self._send is not None:
+            self._forget()
         if teaching is not None:
             self._timer = self.loop.create_task(teaching)
         if self._waiters or self._callbacks:
@@ -300,7 +299,7 @@ class Running(Recovering):
         if self._attempt is None or self.error is not None:
             return
         if self._method.counts and not self._method.streams_responses:
-            self.flow.message("received")
+            self._method.message(self.flow.tokens, "received")
         self.flow.settle(self._attempt, None)
 
     def fail(self, error: StatusError) -> None:
@@ -364,13 +363,13 @@ class Running(Recovering):
                 if self.flow.resume is not None:
                     self._last = response
             if self._method.counts and type(call) is not Answer:
-                self.flow.message("received")
+                self._method.message(self.flow.tokens, "received")
         return True
 
     def sent(self, data: Any, *, again: bool) -> None:
         """Take note of a request's bytes, which may be sent again."""
         if not again:
-            self.flow.message("sent")
+            self._method.message(self.flow.tokens, "sent")
         if self.requests is not None:
             self.requests.sent(data)
 

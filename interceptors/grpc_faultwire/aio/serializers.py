@@ -75,7 +75,8 @@ def deserializing(deserializer: Serializer | None, *, telling: bool) -> Serializ
 
     def deserialize(data: Any) -> Any:
         message = data if guarded is None else guarded(data)
-        owner = _owner()
+        reference = OWNER.get()  # _owner(), written out: every call comes here
+        owner = None if reference is None else reference()
         if owner is not None:
             owner.deserialized()
         return message

@@ -123,7 +123,6 @@ class PrometheusObserver:
         known = self._calls.get(id(call))
         method = known[1] if known is not None else self._remember(call)
         method.started(1)
-        method.in_flight(1)
         return method
 
     def on_message(self, method: _Method, direction: Literal["sent", "received"]) -> None:
@@ -132,10 +131,10 @@ class PrometheusObserver:
 
     def on_attempt_end(self, method: _Method, attempt: Attempt) -> None:
         """Count an attempt."""
-        kind = "hedge" if attempt.hedge else "first" if attempt.number == 1 else "retry"
-        method.attempt(attempt.error, kind)(1)
-        if attempt.ended is not None:
-            method.attempt_seconds()(max(attempt.ended - attempt.started, 0.0))
+        kind = "first" if attempt.number == 1 else "hedge" if attempt.hedge else "retry"
+        key = kind if attempt.error is None else (kind, attempt.error.code())
+        took = method.attempts.get(key) or method.attempt(key)
+        took(max((attempt.ended or attempt.started) - attempt.started, 0.0))
 
     def on_event(self, method: _Method | None, event: Event) -> None:
         """Count a decision. Without a call (the token is None) only breakers and budgets are of interest."""
@@ -149,11 +148,10 @@ class PrometheusObserver:
 
     def on_end(self, method: _Method, outcome: Outcome) -> None:
         """Count a call that ended."""
-        method.in_flight(-1)
         if outcome.error is None and outcome.seconds < self._slow:
-            method.ok(1)
-            method.took(outcome.seconds)
+            method.succeeded(outcome.seconds)
         else:
+            method.in_flight(-1)
             exemplar = self._exemplar()
             # A scrape sees the last one of a series, and each costs more than all counting.
             often = exemplar if exemplar is None or method.is_due(time.monotonic()) else None
@@ -263,10 +261,13 @@ class PrometheusObserver:
         self._client("circuit_state", breaker, after).set(1)
 
     def _on_circuit_call(self, _method: _Method | None, event: Any) -> None:
-        key = self._labels.breaker(str(event["breaker"])), self._labels.word(event["kind"])
+        key = event["breaker"], event["kind"]
         count = self._circuit_calls.get(key)
         if count is None:
-            count = self._circuit_calls[key] = adding(self._client("circuit_calls", *key))
+            labels = self._labels.breaker(str(key[0])), self._labels.word(key[1])
+            count = adding(self._client("circuit_calls", *labels))
+            if labels == key:  # what stands for values that are too many is counted each time
+                self._circuit_calls[key] = count
         count(1)
 
     def _client(self, key: str, *labels: str) -> Any:
@@ -277,8 +278,6 @@ class _Method:
     """The series of one method on one side, each resolved when it is first needed."""
 
     __slots__ = (
-        "_attempt_seconds",
-        "_attempts",
         "_children",
         "_errors",
         "_exemplar_at",
@@ -287,9 +286,9 @@ class _Method:
         "_instruments",
         "_labels",
         "_type",
+        "attempts",
         "in_flight",
         "method",
-        "ok",
         "received",
         "rejections",
         "seconds",
@@ -297,6 +296,7 @@ class _Method:
         "service",
         "side",
         "started",
+        "succeeded",
         "took",
     )
 
@@ -309,20 +309,20 @@ class _Method:
         self._go = go
         self._type = kind.value if go else kind.name
         typed = self._type, self.service, self.method
-        self.started = adding(instruments["started"].labels(*typed))
+        in_flight = instruments["in_flight"].labels(self.service, self.method)
+        self.in_flight = adding(in_flight)
+        self.started = adding(instruments["started"].labels(*typed), in_flight)
         self.seconds = instruments["seconds"].labels(*typed)
         self.took = observing(self.seconds)
         self.received = adding(instruments["received"].labels(*typed))
         self.sent = adding(instruments["sent"].labels(*typed))
-        self.in_flight = adding(instruments["in_flight"].labels(self.service, self.method))
+        self.attempts: dict[Any, Add] = {}
         self.rejections: dict[str, Add] = {}
         self._handled: dict[grpc.StatusCode, Any] = {}
         self._errors: dict[tuple[Any, ...], Any] = {}
-        self._attempts: dict[Any, Add] = {}
-        self._attempt_seconds: Add | None = None
         self._exemplar_at = float("-inf")
         self._children: dict[tuple[str, ...], Any] = {}
-        self.ok = adding(self.handled(OK))
+        self.succeeded = observing(self.seconds, (self.handled(OK), 1), (in_flight, -1))
 
     def is_due(self, now: float) -> bool:
         """Tell whether the last exemplar is a second old.
@@ -362,20 +362,16 @@ class _Method:
             found = self._errors[key] = self._error(error.code(), *words)
         return found
 
-    def attempt(self, error: StatusError | None, kind: str) -> Add:
-        """Return what counts attempts like one that ended with this."""
-        key = kind if error is None else (kind, error.code())
-        found = self._attempts.get(key)
-        if found is None:
-            labels = self.service, self.method, self._code(OK if error is None else error.code()), kind
-            found = self._attempts[key] = adding(self._instruments["attempts"].labels(*labels))
-        return found
+    def attempt(self, key: Any) -> Add:
+        """Return what takes the seconds of attempts like one, and counts them.
 
-    def attempt_seconds(self) -> Add:
-        """Return what takes the durations of attempts."""
-        if self._attempt_seconds is None:
-            self._attempt_seconds = observing(self.child("attempt_seconds"))
-        return self._attempt_seconds
+        Args:
+            key: "first", "retry" or "hedge" for one that ended with OK; a pair of that and the code for another.
+        """
+        kind, code = key if isinstance(key, tuple) else (key, OK)
+        count = self._instruments["attempts"].labels(self.service, self.method, self._code(code), kind)
+        took = self.attempts[key] = observing(self.child("attempt_seconds"), (count, 1))
+        return took
 
     def child(self, key: str, *labels: str) -> Any:
         """Return a series of this method by the name of its metric and its further labels."""

@@ -45,9 +45,13 @@ _WIDEST = 20
 
 
 class Permit:
-    """Leave to make one call. Record its outcome, or release it, once; further times do nothing."""
+    """Leave to make one call. Record its outcome, or release it, once; further times do nothing.
 
-    __slots__ = ("_breaker", "_bucket", "_ended", "_healthy", "generation", "started")
+    Attributes:
+        shadowed: whether only shadow mode let the call pass.
+    """
+
+    __slots__ = ("_breaker", "_bucket", "_ended", "_healthy", "generation", "shadowed", "started")
 
     def __init__(self, breaker: Breaker, generation: int, started: float, bucket: Bucket | None) -> None:
         self._breaker = breaker
@@ -55,15 +59,11 @@ class Permit:
         self._ended = False
         self._healthy = False
         self.generation = generation
+        self.shadowed = generation == _SHADOW
         self.started = started
 
     def __bool__(self) -> Literal[True]:
         return True
-
-    @property
-    def shadowed(self) -> bool:
-        """Whether only shadow mode let the call pass."""
-        return self.generation == _SHADOW
 
     def record(self, health: Health, now: float) -> None:
         """Say how the call ended: ``verdict.health``, at ``now`` on the monotonic clock."""
@@ -124,12 +124,16 @@ class Breaker:
         listener: told of each change of state, outside the lock, one at a time and in order. What it raises is
             logged; it may call the breaker, and hears of what it causes after it has returned.
         key: what the breaker guards, for its listener.
+
+    Attributes:
+        forgotten: its registry has removed it.
+        used: since its registry last looked, by somebody who keeps it.
     """
 
     __slots__ = (
         "_failed_probes", "_generation", "_listener", "_lock", "_neutral", "_neutral_probes", "_notices", "_open_until",
         "_passing", "_period", "_plain", "_probes", "_refused", "_rng", "_stale", "_state", "_successes", "_window",
-        "key", "policy",
+        "forgotten", "key", "policy", "used",
     )  # fmt: skip
 
     def __init__(
@@ -147,6 +151,7 @@ class Breaker:
         self._generation = 0
         self._probes: dict[Permit, float] = {}
         self._neutral_probes = 0
+        self.forgotten = self.used = False
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:

@@ -70,6 +70,8 @@ class RetryBudget:
 
     __slots__ = ("_capacity", "_credit", "_lock", "_tokens", "policy")
 
+    _tokens: float
+
     def __init__(self, policy: BudgetPolicy | None = None) -> None:
         self.policy = policy or BudgetPolicy()
         self._capacity = self.policy.capacity
@@ -97,7 +99,11 @@ class RetryBudget:
         """Add the credit of one success, if the verdict says that the server is well."""
         # A full bucket is the usual case and needs no lock: a race loses at most one credit.
         if self._tokens < self._capacity and verdict.health is Health.SUCCESS:
-            self._add(self._credit)
+            self._lock.acquire()  # by name, as every call comes here: with `with`, locking takes three times as long
+            try:
+                self._tokens = min(self._capacity, self._tokens + self._credit)
+            finally:
+                self._lock.release()
 
     def debit(self) -> None:
         """Do nothing: in this budget a failure costs when it is retried."""
@@ -108,11 +114,8 @@ class RetryBudget:
         self._tokens = self.policy.initial
 
     def _add(self, tokens: float) -> None:
-        self._lock.acquire()  # by name, as every call comes here: with `with`, locking takes three times as long
-        try:
+        with self._lock:
             self._tokens = min(self._capacity, self._tokens + tokens)
-        finally:
-            self._lock.release()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

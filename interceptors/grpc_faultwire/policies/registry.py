@@ -16,7 +16,8 @@ class BreakerRegistry:
 
     When there are too many, the least recently used *closed* one goes: it has the least to forget. One that is open,
     half-open or forced goes only if all the others are too. Calls in flight keep a removed breaker's permits, which
-    remain good.
+    remain good. Whoever keeps a breaker, to ask for it but once, sets its ``used`` with each call, and asks again once
+    it is ``forgotten``.
 
     Args:
         policy: settings of each breaker; ``BreakerPolicy()`` if None.
@@ -80,5 +81,14 @@ class BreakerRegistry:
         return breaker
 
     def _remove_one(self) -> None:
+        used = []
+        for breaker in self._breakers.values():
+            if breaker.used:
+                used.append(breaker)
+            elif breaker.state is BreakerState.CLOSED:
+                break
+        for breaker in used:
+            breaker.used = False
+            self._breakers.move_to_end(breaker.key)
         closed = (key for key, breaker in self._breakers.items() if breaker.state is BreakerState.CLOSED)
-        del self._breakers[next(closed, next(iter(self._breakers)))]
+        self._breakers.pop(next(closed, next(iter(self._breakers)))).forgotten = True

@@ -114,6 +114,5 @@ class ClientInterceptor(
 
         method = self._methods.find(details.method, kind, replays=False)
         wait = getattr(details, "wait_for_ready", None)
-        options = {} if wait is None else {"wait_for_ready": wait}
         timeout, metadata = getattr(details, "timeout", None), getattr(details, "metadata", None)
-        return method.begin(send, request, timeout, metadata, options)
+        return method.begin(send, request, timeout, metadata, (None, wait, None))

@@ -24,8 +24,9 @@ from grpc_faultwire.sync.requests import Counted, Requests
 
 Send = Callable[..., Any]
 """grpc's own multi-callable, or its ``with_call`` or ``future``."""
-Options = dict[str, Any]
-"""Keyword arguments of a multi-callable."""
+Options = tuple[Any, Any, Any]
+"""What else a multi-callable was given: credentials, wait_for_ready, compression; None: it was not."""
+NO_OPTIONS: Options = (None, None, None)
 
 
 class Method:
@@ -43,11 +44,14 @@ class Method:
 
     __slots__ = (
         "_activates",
+        "_adds",
         "_backoffs",
         "_counts",
         "_defaults",
         "_injects",
+        "_message",
         "_plan",
+        "_prepares",
         "_streams_requests",
         "hedges",
         "replays",
@@ -58,9 +62,12 @@ class Method:
         self._backoffs = backoffs
         self._activates = plan.audience.activates
         self._counts = plan.audience.counts_messages
+        self._message = plan.audience.message
         self._injects = plan.audience.injects
         self._streams_requests = plan.call.kind.request_streaming
-        self._defaults: Options = {} if plan.wait_for_ready is None else {"wait_for_ready": plan.wait_for_ready}
+        self._defaults: dict[str, Any] = {} if plan.wait_for_ready is None else {"wait_for_ready": plan.wait_for_ready}
+        self._adds = self._injects or bool(self._defaults)
+        self._prepares = self._counts or self._streams_requests
         self.hedges = plan.hedges
         self.replays = replays
 
@@ -124,34 +131,45 @@ class Method:
         self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options, *, with_call: bool
     ) -> tuple[Any, StatusError | None]:
         flow: Any = Flow(self._plan, timeout)  # a Flow, until it is let go below
+        requests: Any = None
         raised: Any = None
-        requests, metadata = self._prepared(flow, request, metadata)
+        if self._prepares or metadata:
+            requests, metadata = self._prepared(flow, request, metadata)
         try:
-            while (attempt := _next(flow)) is not None:
+            try:
+                attempt = flow.send()
+            except StatusError as refusal:
+                refused(refusal)
+                attempt = None
+            while attempt is not None:
                 sent = request if requests is None else requests.of(attempt)
-                given = self._given(flow, attempt, metadata, options)
+                if self._adds or attempt.number > 1 or options != NO_OPTIONS:
+                    given = self._given(flow, attempt, metadata, options)
+                else:
+                    given = {"timeout": attempt.timeout, "metadata": metadata}
                 response, raised = _attempted(flow.activate() if self._activates else None, send, sent, given)
                 if raised is None:
                     if self._counts:
-                        flow.message("received")
+                        self._message(flow.tokens, "received")
                     if self._plan.learn is not None:
                         flow.learn(request, response[0] if with_call else response)
                     flow.settle(attempt, None)
                     return response, None
-                delay = flow.settle(attempt, from_rpc_error(raised))
-                if delay is not None and self._backoffs.closed.wait(delay):
-                    flow.close(closed_channel(), "done")
-            answer = fallen_back(flow, request) if flow.falling is not None else UNANSWERED
-            if answer is not UNANSWERED:
-                return (answer, Answered(answer)) if with_call else answer, None
+                attempt = self._following(flow, attempt, from_rpc_error(raised))
+            return _ended(flow, request, with_call=with_call)
         except BaseException as exception:
             flow.close(failed(exception, ()), "failed" if isinstance(exception, Exception) else "cancelled")
             raise
-        else:
-            return None, flow.error
         finally:
             # The traceback of what was raised leads back to this frame, and so to itself.
             flow = attempt = requests = raised = None
+
+    def _following(self, flow: Flow, attempt: Attempt, error: StatusError) -> Attempt | None:
+        """Return the attempt after one that has failed, once it is time for it; None: there is none."""
+        delay = flow.settle(attempt, error)
+        if delay is not None and self._backoffs.closed.wait(delay):
+            flow.close(closed_channel(), "done")
+        return flow.send() if refreshed(flow) else None
 
     def begin(self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options) -> Call:
         """Begin a call that its caller holds: a future or a stream."""
@@ -171,7 +189,7 @@ class Method:
         running.begin()
         return running
 
-    def _given(self, flow: Flow, attempt: Attempt, metadata: Any, options: Options) -> Options:
+    def _given(self, flow: Flow, attempt: Attempt, metadata: Any, options: Options) -> dict[str, Any]:
         if self._injects or attempt.number > 1:
             added = flow.injected(attempt)
             if flow.credentials:
@@ -179,14 +197,17 @@ class Method:
                 metadata = [pair for pair in metadata or () if pair[0] not in replaced]
                 added = [*flow.credentials, *added]
             metadata = (*(metadata or ()), *added) if added else metadata
-        return {"timeout": attempt.timeout, "metadata": metadata, **self._defaults, **options}
+        # Only what was given: what grpc's interface knows now, an older interceptor's multi-callable may not.
+        named = zip(("credentials", "wait_for_ready", "compression"), options, strict=True)
+        chosen = {name: value for name, value in named if value is not None}
+        return {"timeout": attempt.timeout, "metadata": metadata, **self._defaults, **chosen}
 
     def _prepared(self, flow: Flow, request: Any, metadata: Any) -> tuple[Requests | Counted | None, Any]:
         if metadata and flow.retriable:
             metadata = tuple(metadata)
         if not self._streams_requests:
             if self._counts:
-                flow.message("sent")
+                self._message(flow.tokens, "sent")
             return None, metadata
         if self.replays:
             return Requests(request, flow, self._plan.replay_bytes), metadata
@@ -195,18 +216,16 @@ class Method:
         return Counted(request, flow) if self._counts else None, metadata
 
 
-def _next(flow: Flow) -> Attempt | None:
-    if flow.attempts and not refreshed(flow):
-        return None
-    try:
-        return flow.send()
-    except StatusError as refusal:
-        refused(refusal)
-        return None
+def _ended(flow: Flow, request: Any, *, with_call: bool) -> tuple[Any, StatusError | None]:
+    """Return what a call gives that has failed: a fallback's answer, or the error."""
+    answer = fallen_back(flow, request) if flow.falling is not None else UNANSWERED
+    if answer is UNANSWERED:
+        return None, flow.error
+    return (answer, Answered(answer)) if with_call else answer, None
 
 
 def _attempted(
-    activation: AbstractContextManager[Any] | None, send: Send, request: Any, given: Options
+    activation: AbstractContextManager[Any] | None, send: Send, request: Any, given: dict[str, Any]
 ) -> tuple[Any, grpc.RpcError | None]:
     # What is raised leads back to this frame, which must not know the flow: the flow knows what was raised.
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from grpc_faultwire.sync.method import Method, Options
+from grpc_faultwire.sync.method import Method
 
 if TYPE_CHECKING:
     _UnaryUnary = grpc.UnaryUnaryMultiCallable[Any, Any]
@@ -20,16 +20,6 @@ else:
     _UnaryStream = grpc.UnaryStreamMultiCallable
     _StreamUnary = grpc.StreamUnaryMultiCallable
     _StreamStream = grpc.StreamStreamMultiCallable
-
-_NO_OPTIONS: Options = {}
-
-
-def _options(credentials: Any, wait_for_ready: bool | None, compression: Any) -> Options:
-    if credentials is None and wait_for_ready is None and compression is None:
-        return _NO_OPTIONS
-    # Only what was given: what grpc's interface knows now, an older interceptor's multi-callable may not.
-    given = {"credentials": credentials, "wait_for_ready": wait_for_ready, "compression": compression}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 class UnaryUnaryMultiCallable(_UnaryUnary):
@@ -49,7 +39,7 @@ class UnaryUnaryMultiCallable(_UnaryUnary):
         compression: grpc.Compression | None = None,
     ) -> Any:
         """Call, and wait for the response."""
-        options = _options(credentials, wait_for_ready, compression)
+        options = credentials, wait_for_ready, compression
         if self._method.hedges:
             return self._method.wait(self._inner.future, request, timeout, metadata, options)[0]
         return self._method.call(self._inner, request, timeout, metadata, options)
@@ -64,7 +54,7 @@ class UnaryUnaryMultiCallable(_UnaryUnary):
         compression: grpc.Compression | None = None,
     ) -> Any:
         """Call, and wait for the response and grpc's own call object."""
-        options = _options(credentials, wait_for_ready, compression)
+        options = credentials, wait_for_ready, compression
         if self._method.hedges:
             return self._method.wait(self._inner.future, request, timeout, metadata, options)
         return self._method.call(self._inner.with_call, request, timeout, metadata, options, with_call=True)
@@ -79,7 +69,7 @@ class UnaryUnaryMultiCallable(_UnaryUnary):
         compression: grpc.Compression | None = None,
     ) -> Any:
         """Call, and return at once."""
-        options = _options(credentials, wait_for_ready, compression)
+        options = credentials, wait_for_ready, compression
         return self._method.begin(self._inner.future, request, timeout, metadata, options)
 
 
@@ -100,7 +90,7 @@ class UnaryStreamMultiCallable(_UnaryStream):
         compression: grpc.Compression | None = None,
     ) -> Any:
         """Call, and return an iterator of the responses."""
-        options = _options(credentials, wait_for_ready, compression)
+        options = credentials, wait_for_ready, compression
         return self._method.begin(self._inner, request, timeout, metadata, options)
 
 
@@ -121,7 +111,7 @@ class StreamUnaryMultiCallable(_StreamUnary):
         compression: grpc.Compression | None = None,
     ) -> Any:
         """Call, and wait for the response."""
-        options = _options(credentials, wait_for_ready, compression)
+        options = credentials, wait_for_ready, compression
         return self._method.call(self._inner, request_iterator, timeout, metadata, options)
 
     def with_call(
@@ -134,7 +124,7 @@ class StreamUnaryMultiCallable(_StreamUnary):
         compression: grpc.Compression | None = None,
     ) -> Any:
         """Call, and wait for the response and grpc's own call object."""
-        options = _options(credentials, wait_for_ready, compression)
+        options = credentials, wait_for_ready, compression
         return self._method.call(self._inner.with_call, request_iterator, timeout, metadata, options, with_call=True)
 
     def future(
@@ -147,7 +137,7 @@ class StreamUnaryMultiCallable(_StreamUnary):
         compression: grpc.Compression | None = None,
     ) -> Any:
         """Call, and return at once."""
-        options = _options(credentials, wait_for_ready, compression)
+        options = credentials, wait_for_ready, compression
         return self._method.begin(self._inner.future, request_iterator, timeout, metadata, options)
 
 
@@ -168,5 +158,5 @@ class StreamStreamMultiCallable(_StreamStream):
         compression: grpc.Compression | None = None,
     ) -> Any:
         """Call, and return an iterator of the responses."""
-        options = _options(credentials, wait_for_ready, compression)
+        options = credentials, wait_for_ready, compression
         return self._method.begin(self._inner, request_iterator, timeout, metadata, options)

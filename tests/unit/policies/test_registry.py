@@ -39,6 +39,31 @@ def test_the_least_recently_used_goes():
     assert len(registry) == 3
 
 
+def test_one_that_is_used_by_who_keeps_it_stays():
+    """Who keeps a breaker asks for it no more; its use counts all the same, once."""
+    registry = make()
+    kept = registry.get("a")
+    for key in "bc":
+        registry.get(key)
+    kept.used = True
+    registry.get("d")
+    assert list(registry.breakers()) == ["c", "a", "d"]
+    for key in "ef":
+        registry.get(key)
+    assert kept.forgotten
+    assert not any(breaker.forgotten for breaker in registry.breakers().values())
+
+
+def test_closed_ones_that_are_all_used_go_before_one_that_is_open():
+    """Use keeps nobody for ever."""
+    registry = make()
+    trip(registry.get("bad"))
+    for key in "ab":
+        registry.get(key).used = True
+    registry.get("c")
+    assert list(registry.breakers()) == ["bad", "b", "c"]
+
+
 @pytest.mark.parametrize("force", ["open", "forced_open", "forced_closed"])
 def test_one_that_is_not_closed_stays(force):
     """An open or forced breaker is kept, however long ago it was used."""
