@@ -32,10 +32,14 @@ PASSES = 5
 """How often it is counted; the least counts, because a thread that was overtaken takes a longer way."""
 
 Figures = dict[str, float]
+Stacks = dict[str, tuple[ClientPolicy | None, list[Any]]]
 
 
 class Watcher:
     """An observer that waits until calls have ended: a server's end may come after its caller's."""
+
+    active_from = float("inf")
+    """It never looks at a span."""
 
     def __init__(self) -> None:
         self._ended = threading.Semaphore(0)
@@ -57,15 +61,24 @@ class Watcher:
                 raise TimeoutError("a call has not ended")
 
 
-def stacks(watcher: Watcher) -> dict[str, tuple[ClientPolicy | None, list[Any]]]:
+def stacks(watcher: Watcher) -> Stacks:
     """Return what is on a channel, or a server: policy and observers."""
-    return {
-        "observed": (None, [watcher]),
-        "all on": (
-            ClientPolicy(idempotent=True, breaker=BreakerPolicy(open_duration=3600, max_open_duration=3600)),
-            [PrometheusObserver(CollectorRegistry()), watcher],
-        ),
-    }
+    return {"observed": (None, [watcher]), "all on": (policy(), [PrometheusObserver(CollectorRegistry()), watcher])}
+
+
+def stacks_with_spans(watcher: Watcher) -> Stacks:
+    """Return the same with spans of our own."""
+    # Imported last: without OpenTelemetry nobody asks it for the current span.
+    from benchmarks.spans import provider  # noqa: PLC0415
+    from grpc_faultwire.observers import OpenTelemetryObserver  # noqa: PLC0415
+
+    observers = [PrometheusObserver(CollectorRegistry()), OpenTelemetryObserver(provider()), watcher]
+    return {"all on, own span": (policy(), observers)}
+
+
+def policy() -> ClientPolicy:
+    """Return the policy of a channel with everything on."""
+    return ClientPolicy(idempotent=True, breaker=BreakerPolicy(open_duration=3600, max_open_duration=3600))
 
 
 class Callers:
@@ -192,7 +205,7 @@ def each(name: str, counted: Calls, number: int) -> Figures:
     return {f"{name}: functions {kind}": round(value / number) for kind, value in counted._asdict().items()}
 
 
-def client_figures(counter: CallCounter) -> Figures:
+def client_figures(counter: CallCounter, stacks: Callable[[Watcher], Stacks] = stacks) -> Figures:
     figures: Figures = {}
     with sync_server(service.rejecting()) as address:
         for world in ("sync", "aio"):
@@ -221,7 +234,7 @@ def connected(world: str, address: str, policy: ClientPolicy | None, observers: 
     loop.close()
 
 
-def servers() -> Iterator[tuple[str, str, Watcher, Callers]]:
+def servers(stacks: Callable[[Watcher], Stacks] = stacks) -> Iterator[tuple[str, str, Watcher, Callers]]:
     """Serve with each stack in turn, and call it on a bare channel."""
     for world, serve in (("sync", sync_server), ("aio", aio_server)):
         module = grpc_faultwire.sync if world == "sync" else grpc_faultwire.aio
@@ -232,9 +245,9 @@ def servers() -> Iterator[tuple[str, str, Watcher, Callers]]:
                 yield world, stack, watcher, Callers(channel)
 
 
-def server_figures(counter: CallCounter) -> Figures:
+def server_figures(counter: CallCounter, stacks: Callable[[Watcher], Stacks] = stacks) -> Figures:
     figures: Figures = {}
-    for world, stack, watcher, callers in servers():
+    for world, stack, watcher, callers in servers(stacks):
         figures |= measured(counter, callers, watcher, f"{world} server, {stack}", client=False)
     return figures
 
@@ -291,4 +304,6 @@ def figures() -> Figures:
     """Count everything; it takes some seconds."""
     with CallCounter() as counter:
         found = micro_figures(counter) | client_figures(counter) | server_figures(counter)
-    return found | memory_figures()
+    found |= memory_figures()
+    with CallCounter() as counter:
+        return found | client_figures(counter, stacks_with_spans) | server_figures(counter, stacks_with_spans)

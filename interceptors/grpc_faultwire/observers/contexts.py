@@ -47,7 +47,7 @@ class Attached:
     def __enter__(self) -> None:
         self._token = attach(self.context)
 
-    def __exit__(self, *_raised: object) -> None:
+    def __exit__(self, _kind: object, _error: object, _trace: object) -> None:
         try:
             detach(self._token)
         except ValueError:

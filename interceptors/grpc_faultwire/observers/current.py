@@ -26,7 +26,10 @@ def current_span() -> CurrentSpan | None:
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
         return None
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
+    where = trace.get_current_span().get_span_context()
+    if type(where) is trace.SpanContext:  # a tuple, whose properties are functions
+        trace_id, span_id, _, flags, _, valid = where
+        return CurrentSpan(f"{trace_id:032x}", f"{span_id:016x}", flags & 1 == 1) if valid else None
+    if not where.is_valid:
         return None
-    return CurrentSpan(f"{context.trace_id:032x}", f"{context.span_id:016x}", context.trace_flags.sampled)
+    return CurrentSpan(f"{where.trace_id:032x}", f"{where.span_id:016x}", where.trace_flags.sampled)

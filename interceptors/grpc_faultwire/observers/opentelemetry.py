@@ -90,8 +90,10 @@ class OpenTelemetryObserver:
             raise ValueError(f'tracing is {tracing!r}; it must be "auto", "enrich", "own" or "off"')
         self._tracer = trace.get_tracer(SCOPE, VERSION, tracer_provider)
         self._conventions = Conventions.chosen()
-        self._tracing = tracing
+        self._makes = tracing in ("auto", "own")
+        self._looks = tracing in ("auto", "enrich")
         self._attempt_spans = attempt_spans
+        self._client_kind = SpanKind.INTERNAL if attempt_spans else SpanKind.CLIENT
         self._end = SpanEnd(self._conventions, redactor or Redactor(), frozenset(metadata_keys))
         text = self._end.text if exception_messages else None
         self._exceptions = Exceptions(logger_provider, scope=SCOPE, version=VERSION, text=text)
@@ -112,31 +114,28 @@ class OpenTelemetryObserver:
     @unguarded
     def intercepting(self) -> AbstractContextManager[Any]:
         """Keep instrumentation further in from making a span for the same call."""
-        return suppressing() if self._tracing in ("auto", "own") else _NOTHING
+        return suppressing() if self._makes else _NOTHING
 
     def on_start(self, call: CallInfo) -> _Call:
         """Find the span of a call that begins, or make it; `extract` makes a server's, whose parent it learns."""
         started = _Call()
         started.method = method = self._methods.get(id(call)) or self._remember(call)
-        tracing = self._tracing
-        if tracing == "off":
-            return started
-        now = current()
-        if tracing != "own" and SPAN in now:
-            span = trace.get_current_span(now)
-            if _is_of(span, call):
-                # Said now: grpc.aio's callers may end the span before they let anybody know of the end.
-                span.set_attribute(STATUS_CODE, "OK")
-                started.span = span
-                return started
-        if tracing == "enrich":
-            return started
-        started.own = True
-        if call.side is Side.CLIENT:
-            kind = SpanKind.INTERNAL if self._attempt_spans else SpanKind.CLIENT
-            started.span = span = self._tracer.start_span(method.name, now, kind, method.attributes)
-            # For this call alone; but what a request iterator of grpc.aio does in its task is not traced either.
-            started.context = Context({**now, SPAN: span, SUPPRESSED: True})
+        if self._looks:
+            now = current()
+            if SPAN in now:
+                span = trace.get_current_span(now)
+                if _is_of(span, call):
+                    # Said now: grpc.aio's callers may end the span before they let anybody know of the end.
+                    span.set_attribute(STATUS_CODE, "OK")
+                    started.span = span
+                    return started
+        if self._makes:
+            started.own = True
+            if method.is_client:
+                now = current()
+                started.span = span = self._tracer.start_span(method.name, now, self._client_kind, method.attributes)
+                # For this call alone; but what a request iterator of grpc.aio does in its task is not traced either.
+                started.context = Context({**now, SPAN: span, SUPPRESSED: True})
         return started
 
     def extract(self, call: _Call, metadata: Iterable[tuple[str, str | bytes]]) -> None:
@@ -273,10 +272,11 @@ class OpenTelemetryObserver:
 class _Method:
     """What all spans of a method begin with."""
 
-    __slots__ = ("attributes", "call", "name")
+    __slots__ = ("attributes", "call", "is_client", "name")
 
     def __init__(self, call: CallInfo, conventions: Conventions) -> None:
         self.call = call
+        self.is_client = call.side is Side.CLIENT
         self.name = call.full_method if call.known and call.full_method else "grpc"
         self.attributes: Attributes = conventions.of_call(call)
 

@@ -41,8 +41,8 @@ def test_leaving_elsewhere_raises_nothing(caplog: pytest.LogCaptureFixture) -> N
     attached = contexts.attached(api.Context({contexts.SPAN: SPAN}))
     attached.__enter__()
     with caplog.at_level(logging.ERROR):
-        contextvars.Context().run(attached.__exit__)
-    attached.__exit__()
+        contextvars.Context().run(attached.__exit__, None, None, None)
+    attached.__exit__(None, None, None)
     assert [record.getMessage() for record in caplog.records] == ["Failed to detach context"]
 
 
