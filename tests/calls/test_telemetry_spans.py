@@ -11,6 +11,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
@@ -20,6 +21,7 @@ from worlds import World, call
 from faultwire.testing.v1 import scripted_pb2 as pb
 from faultwire.testing.v1 import scripted_pb2_grpc
 from grpc_faultwire import Internal, NotFound, Translator, sync
+from grpc_faultwire.audience import Audience
 from grpc_faultwire.observers import LoggingObserver, OpenTelemetryObserver, PrometheusObserver
 from grpc_faultwire.records import CallInfo, Kind, Outcome, Side
 
@@ -310,3 +312,31 @@ def test_an_observer_for_each_side_may_be_one(world: World) -> None:
         assert telemetry.total(f"grpc_{side}_handled_total") == 1
         assert telemetry.total(f"grpc_{side}_msg_sent_total") == sent
         assert telemetry.total(f"grpc_{side}_msg_received_total") == received
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        pytest.param({"tracing": "auto"}, {"active", "asked", "events", "attempts"}, id="auto"),
+        pytest.param({"attempt_spans": True}, {"active", "asked", "events", "attempts", "begin"}, id="own attempts"),
+        pytest.param({"tracing": "enrich"}, {"events", "attempts"}, id="enrich"),
+        pytest.param({"tracing": "off"}, set(), id="off"),
+        pytest.param({"tracing": "off", "attempt_spans": True}, set(), id="off, and spans of attempts"),
+        pytest.param(
+            {"tracing": "off", "meter_provider": MeterProvider(shutdown_on_exit=False)},
+            {"events", "attempts"},
+            id="meters",
+        ),
+    ],
+)
+def test_nobody_tells_in_vain(settings: dict[str, Any], expected: set[str]) -> None:
+    """What the settings have no use for is not there: such calls take no longer for it."""
+    audience = Audience([OpenTelemetryObserver(**settings)])
+    found = {
+        "active": audience.activates and audience.intercepts,
+        "asked": audience.injects and audience.extracts,
+        "events": audience.on_event,
+        "attempts": audience.on_attempt_end,
+        "begin": audience.on_attempt_start,
+    }
+    assert {name for name, wanted in found.items() if wanted} == expected

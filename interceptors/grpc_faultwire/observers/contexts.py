@@ -15,8 +15,8 @@ SUPPRESSED = "suppress_instrumentation"
 """The key that the current span is found under."""
 EMPTY = api.Context()
 """A context with nothing in it."""
-
-_SUPPRESSING = api.Context({SUPPRESSED: True})
+SUPPRESSING = api.Context({SUPPRESSED: True})
+"""A context that only keeps other instrumentation from making spans."""
 
 _Functions = tuple[Callable[[], api.Context], Callable[[api.Context], Token[api.Context]], Callable[..., None]]
 
@@ -37,11 +37,14 @@ current, attach, detach = _functions()
 
 
 class Attached:
-    """Makes a context current for a while, and raises nothing. One is entered once; `attached` makes it."""
+    """Makes a context current for a while, and raises nothing. One is entered once.
+
+    Attributes:
+        context: to be set before: without an ``__init__`` the making of one is no call of a Python function.
+    """
 
     __slots__ = ("_token", "context")
 
-    # Set from outside: without an __init__ the making of one is no call of a Python function.
     context: api.Context
 
     def __enter__(self) -> None:
@@ -52,18 +55,3 @@ class Attached:
             detach(self._token)
         except ValueError:
             api.detach(self._token)  # which logs that it was attached elsewhere
-
-
-def attached(context: api.Context) -> Attached:
-    """Return what makes a context current while it is entered."""
-    made = Attached()
-    made.context = context
-    return made
-
-
-def suppressing() -> Attached:
-    """Return what keeps other instrumentation from making spans while it is entered."""
-    now = current()
-    made = Attached()
-    made.context = api.Context({**now, SUPPRESSED: True}) if now else _SUPPRESSING
-    return made

@@ -16,7 +16,7 @@ from grpc_faultwire.category import Severity
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
 from grpc_faultwire.observers.circuits import transition_event
-from grpc_faultwire.observers.contexts import SPAN, SUPPRESSED, Attached, current, suppressing
+from grpc_faultwire.observers.contexts import SPAN, SUPPRESSED, SUPPRESSING, Attached, current
 from grpc_faultwire.observers.exceptions import Exceptions
 from grpc_faultwire.observers.fingerprint import fingerprint
 from grpc_faultwire.observers.meters import Meters
@@ -106,15 +106,26 @@ class OpenTelemetryObserver:
         self._openers: dict[str, SpanContext] = {}
         # Metrics of OpenTelemetry have exemplars of their own.
         self.active_from = float("inf") if self._meters is None else 0.0
-        if not attempt_spans:
-            self.on_attempt_start = None  # type: ignore[assignment, method-assign]  # so that it is not told in vain
+        for name in self._unused(off=tracing == "off"):
+            setattr(self, name, None)  # as if it were not there: nobody tells or asks it in vain
+
+    def _unused(self, *, off: bool) -> list[str]:
+        """Return the methods that have nothing to do with these settings."""
+        makes = ["intercepting", "extract", "inject", "activate"]
+        tells = ["on_event", "on_attempt_end"]
+        unused = [] if self._makes else makes
+        unused += [] if self._attempt_spans and not off else ["on_attempt_start"]
+        return unused + (tells if off and self._meters is None else [])
 
     # Whose span.
 
     @unguarded
     def intercepting(self) -> AbstractContextManager[Any]:
         """Keep instrumentation further in from making a span for the same call."""
-        return suppressing() if self._makes else _NOTHING
+        now = current()
+        entered = Attached()
+        entered.context = Context({**now, SUPPRESSED: True}) if now else SUPPRESSING
+        return entered
 
     def on_start(self, call: CallInfo) -> _Call:
         """Find the span of a call that begins, or make it; `extract` makes a server's, whose parent it learns."""
@@ -152,7 +163,6 @@ class OpenTelemetryObserver:
         context = call.context
         if context is None:
             return _NOTHING
-        # As `attached` does, which would be one more function.
         entered = Attached()
         entered.context = context
         return entered

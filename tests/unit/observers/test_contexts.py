@@ -10,27 +10,33 @@ import pytest
 from opentelemetry import context as api
 from opentelemetry import trace
 
-from grpc_faultwire.observers import contexts
+from grpc_faultwire.observers import OpenTelemetryObserver, contexts
 
 SPAN = trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=False))
+
+
+def attached(context: api.Context) -> contexts.Attached:
+    made = contexts.Attached()
+    made.context = context
+    return made
 
 
 def test_attached_is_what_the_api_calls_current() -> None:
     """What is attached here is current there, for as long as it is entered."""
     before = api.get_current()
     context = api.Context({contexts.SPAN: SPAN})
-    with contexts.attached(context):
+    with attached(context):
         assert api.get_current() is context is contexts.current()
         assert trace.get_current_span() is SPAN
     assert api.get_current() is before is contexts.current()
 
 
-def test_suppressing_keeps_what_is_current() -> None:
-    """Only one key is added."""
-    with contexts.suppressing():
+def test_intercepting_keeps_what_is_current() -> None:
+    """Other instrumentation is told to keep out; nothing else is changed."""
+    with OpenTelemetryObserver().intercepting():
         assert api.get_current() == {contexts.SUPPRESSED: True}
-    with contexts.attached(trace.set_span_in_context(SPAN)):
-        with contexts.suppressing():
+    with attached(trace.set_span_in_context(SPAN)):
+        with OpenTelemetryObserver().intercepting():
             assert api.get_value(contexts.SUPPRESSED)
             assert trace.get_current_span() is SPAN
         assert not api.get_value(contexts.SUPPRESSED)
@@ -38,11 +44,11 @@ def test_suppressing_keeps_what_is_current() -> None:
 
 def test_leaving_elsewhere_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged as the API logs it."""
-    attached = contexts.attached(api.Context({contexts.SPAN: SPAN}))
-    attached.__enter__()
+    entered = attached(api.Context({contexts.SPAN: SPAN}))
+    entered.__enter__()
     with caplog.at_level(logging.ERROR):
-        contextvars.Context().run(attached.__exit__, None, None, None)
-    attached.__exit__(None, None, None)
+        contextvars.Context().run(entered.__exit__, None, None, None)
+    entered.__exit__(None, None, None)
     assert [record.getMessage() for record in caplog.records] == ["Failed to detach context"]
 
 
