@@ -326,6 +326,11 @@ class ServerCall:
 
     def _reply(self, error: StatusError, exception: BaseException | None) -> Reply:
         settings = self.settings
+        trailers = self.trailers
+        if trailers is None:
+            # An interceptor outside this one may have set some before the handler was called.
+            asked = getattr(self.context, "trailing_metadata", None)
+            trailers = tuple((asked() if asked is not None else None) or ())
         exposed = settings.exposure.stacks != "off" and settings.exposure.allows(self.context)
         delayed = error._retry_delay is not None  # all else says nothing of when
         return encode(
@@ -336,16 +341,11 @@ class ServerCall:
             now=settings.wall_clock(),
             jitter=settings.random() if delayed else 0.0,
             domain=settings.translator.domain,
-            trailers=self._outer_trailers() if self.trailers is None else self.trailers,
+            trailers=trailers,
             stack=stack.frames(exception or error) if exposed else (),
             remaining=self.remaining() if delayed else None,
             budget=settings.budget,
         )
-
-    def _outer_trailers(self) -> tuple[Trailer, ...]:
-        """Return those that an interceptor outside this one may have set before the handler was called."""
-        asked = getattr(self.context, "trailing_metadata", None)
-        return tuple((asked() if asked is not None else None) or ())
 
     def _end(
         self,

@@ -101,11 +101,12 @@ class LoggingObserver:
             self._write(logging.WARNING, {"event": "suppressed", "fingerprint": kind, "suppressed": suppressed})
 
     def _fields(self, call: CallInfo, outcome: Outcome, error: StatusError) -> dict[str, Any]:
+        # Not .name and .value, which are two functions of Python each before 3.12.
         fields: dict[str, Any] = {
-            "event": "recovered" if outcome.recovered is not None else f"{call.side.value}_error",
+            "event": "recovered" if outcome.recovered is not None else f"{call.side._value_}_error",
             "method": call.full_method,
-            "code": error.code().name,
-            "category": error.category.name,
+            "code": error._code._name_,
+            "category": error.category._name_,
             "reason": error.reason,
             "error_id": error.error_id,
             "fingerprint": fingerprint(error, outcome.exception),
@@ -132,7 +133,7 @@ class LoggingObserver:
 
     def _show(self, fields: dict[str, Any], exception: BaseException, *, stacked: bool) -> None:
         kind, chained = fields["fingerprint"], stack.chain(exception)
-        text = " <- ".join(stack.describe(one) for one in chained)
+        text = " <- ".join(map(stack.describe, chained))
         if stacked or self._shown.get(kind) != text:
             fields["exception"] = self._text(text)
             self._remember(kind, text)
@@ -147,8 +148,14 @@ class LoggingObserver:
         self._shown[kind] = text
 
     def _write(self, level: int, fields: dict[str, Any]) -> None:
-        line = " ".join(f"{name}={_quoted(value)}" for name, value in fields.items() if value != "")
-        self._logger.log(level, "%s", line, extra={names.LOG_PREFIX + name: value for name, value in fields.items()})
+        parts, extra = [], {}
+        for name, value in fields.items():
+            extra[names.LOG_PREFIX + name] = value
+            if value != "":
+                text = str(value)
+                shown = _quoted(text) if not text or " " in text or '"' in text else text
+                parts.append(f"{name}={shown}")
+        self._logger.log(level, "%s", " ".join(parts), extra=extra)
 
     def _text(self, text: str) -> str:
         return escaped(self._redactor.text(text))
@@ -163,6 +170,5 @@ def _of_span() -> dict[str, Any]:
     return {"trace_id": span.trace_id, "span_id": span.span_id} if span is not None else {}
 
 
-def _quoted(value: Any) -> str:
-    text = str(value)
-    return '"' + text.replace('"', '\\"') + '"' if not text or " " in text or '"' in text else text
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '\\"') + '"'
