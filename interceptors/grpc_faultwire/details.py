@@ -48,7 +48,15 @@ class Details:
         Raises:
             TypeError: one is no message.
         """
-        return cls(list(map(pack, messages)))
+        packed: list[any_pb2.Any] = []
+        names: list[str] = []
+        for message in messages:
+            one = pack(message)
+            packed.append(one)
+            names.append(type_name(one) if one is message else message.DESCRIPTOR.full_name)
+        details = cls(packed)
+        details._names = tuple(names[:MAX_DETAILS])
+        return details
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Only what travels: the classes of decoded messages may be made at run time, where pickle cannot find them.
@@ -77,8 +85,8 @@ class Details:
         Raises:
             ValueError: two have the same type (AIP-193).
         """
-        names = self.names
-        if len(set(names)) < len(names):
+        names = self._names or self.names
+        if len(names) > 1 and len(set(names)) < len(names):
             twice = {name for name in names if names.count(name) > 1}
             raise ValueError(f"error_details has a type more than once (AIP-193 allows one): {sorted(twice)}")
         return names

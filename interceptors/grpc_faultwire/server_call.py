@@ -257,7 +257,7 @@ class ServerCall:
             masked = Internal(MASKED)
             return Withdrawal(exception, masked, self._reply(masked, exception))
         self.exception = exception
-        if isinstance(exception, MalformedRequestError | UnserializableError | UnknownMethodError):
+        if isinstance(exception, _OWN_EXCEPTIONS):
             return self._answer(_own_error(exception), exception.__cause__)
         return self._translated(exception)
 
@@ -376,6 +376,9 @@ def call_of(context: Any) -> ServerCall | None:
     """Return the call behind the context that a handler got, however deep others have wrapped it; None: not ours."""
     call = getattr(context, "call", None)
     return call if isinstance(call, ServerCall) else None
+
+
+_OWN_EXCEPTIONS = (MalformedRequestError, UnserializableError, UnknownMethodError)
 
 
 def _own_error(exception: BaseException) -> StatusError:

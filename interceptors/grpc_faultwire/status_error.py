@@ -124,7 +124,12 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
             message = declaration.render(texts) if declaration is not None else ""
         if not isinstance(message, str):
             raise TypeError(f"message is {message!r}, which is no text")
-        super().__init__(self.status_code, None, None, message if message.isascii() else encodable(message), "")
+        # As AioRpcError's constructor leaves it; whatever else a subclass is made of has its turn.
+        super(grpc.aio.AioRpcError, self).__init__()
+        self._code = self.status_code
+        self._details = message if message.isascii() else encodable(message)
+        self._initial_metadata = self._trailing_metadata = None
+        self._debug_error_string = ""
         self._reason = reason
         self._domain = domain or None
         self._metadata = texts

@@ -96,6 +96,21 @@ def test_a_class_per_code(code):
     assert (error.report, error.batch) == (None, None)
 
 
+def test_what_else_an_error_is_made_of_has_its_turn():
+    """The constructor of a user's own exception, beside ours in a class, is run; nothing is left in ``args``."""
+
+    class ShopError(Exception):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shop = 1
+
+    class Missing(NotFound, ShopError):
+        pass
+
+    error = Missing("It is missing.", reason="GONE")
+    assert (error.shop, error.args, error.details(), error.reason) == (1, (), "It is missing.", "GONE")
+
+
 @pytest.mark.parametrize("base", [grpc.RpcError, grpc.aio.AioRpcError, grpc.Call, grpc.Future, StatusError])
 def test_it_is_what_grpc_raises(base):
     """Whoever catches grpc's own errors, or asks for a Call, catches these too."""
