@@ -15,6 +15,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanK
 from grpc_faultwire.category import Severity
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
+from grpc_faultwire.observers.attributes import Beginning
 from grpc_faultwire.observers.circuits import transition_event
 from grpc_faultwire.observers.contexts import SPAN, SUPPRESSED, SUPPRESSING, Attached, current
 from grpc_faultwire.observers.exceptions import Exceptions
@@ -89,6 +90,7 @@ class OpenTelemetryObserver:
         if tracing not in ("auto", "enrich", "own", "off"):
             raise ValueError(f'tracing is {tracing!r}; it must be "auto", "enrich", "own" or "off"')
         self._tracer = trace.get_tracer(SCOPE, VERSION, tracer_provider)
+        self._begin = Beginning(self._tracer).start
         self._conventions = Conventions.chosen()
         self._makes = tracing in ("auto", "own")
         self._looks = tracing in ("auto", "enrich")
@@ -144,7 +146,7 @@ class OpenTelemetryObserver:
             started.own = True
             if method.is_client:
                 now = current()
-                started.span = span = self._tracer.start_span(method.name, now, self._client_kind, method.attributes)
+                started.span = span = self._begin(method.name, now, self._client_kind, method.attributes)
                 # For this call alone; but what a request iterator of grpc.aio does in its task is not traced either.
                 started.context = Context({**now, SPAN: span, SUPPRESSED: True})
         return started
@@ -154,7 +156,7 @@ class OpenTelemetryObserver:
         if call.own:
             method = call.method
             parent = self._propagation.extracted(metadata)
-            call.span = span = self._tracer.start_span(method.name, parent, SpanKind.SERVER, method.attributes)
+            call.span = span = self._begin(method.name, parent, SpanKind.SERVER, method.attributes)
             call.context = Context({**parent, SPAN: span})
 
     @unguarded

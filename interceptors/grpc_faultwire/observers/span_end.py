@@ -8,6 +8,7 @@ from opentelemetry.trace import Span, StatusCode
 from grpc_faultwire.category import Category, RetryScope
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
+from grpc_faultwire.observers.attributes import write
 from grpc_faultwire.observers.exceptions import name
 from grpc_faultwire.observers.semconv import SERVER_ERRORS, Attributes, Conventions
 from grpc_faultwire.records import Outcome, Side
@@ -71,12 +72,13 @@ class SpanEnd:
                 attributes[names.ERROR_TYPE] = code if outcome.how == "done" else _error_type(outcome, error)
                 span.set_status(StatusCode.ERROR, self.text(error.message))
         if attributes:
-            span.set_attributes(attributes)
+            # Another's may end at any moment, of which only its own method knows.
+            write(span, attributes) if own else span.set_attributes(attributes)
 
     def of_error(self, span: Span, error: StatusError) -> None:
         """Say what an attempt ended with."""
         code = error.code().name
-        span.set_attributes({**self._codes[code], **self._meaning(error), names.ERROR_TYPE: code})
+        write(span, {**self._codes[code], **self._meaning(error), names.ERROR_TYPE: code})
         span.set_status(StatusCode.ERROR, self.text(error.message))
 
     def _meaning(self, error: StatusError) -> Attributes:
