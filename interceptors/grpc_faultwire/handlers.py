@@ -23,7 +23,7 @@ class Call(Protocol):
     context: Any
     """The servicer context of the handler's world."""
     exception: BaseException | None
-    """The exception that is being translated."""
+    """The exception that is being translated; None once the call has ended."""
 
     @property
     def service(self) -> str:
@@ -73,7 +73,8 @@ class Handlers:
             raised: weakref.WeakKeyDictionary() for raised in (True, False)
         }
         self._frozen = False
-        self._empty = False
+        self.empty = False
+        """Whether it is frozen, and nothing is registered: then errors that are raised here leave as they are."""
 
     def map(
         self,
@@ -169,7 +170,7 @@ class Handlers:
     def freeze(self) -> None:
         """Refuse all registering from now on: dispatch is remembered for each exception type."""
         self._frozen = True
-        self._empty = not (self._handlers or self._category_handlers or self._transformers or self._recoveries)
+        self.empty = not (self._handlers or self._category_handlers or self._transformers or self._recoveries)
 
     def _decorator(self, table: dict[Any, Any], keys: tuple[Any, ...], kinds: Any) -> Callable[[F], F]:
         if not keys:

@@ -16,7 +16,7 @@ import grpc
 
 from grpc_faultwire import stack
 from grpc_faultwire.audience import Audience
-from grpc_faultwire.category import Category, Severity
+from grpc_faultwire.category import Category, Origin, Severity
 from grpc_faultwire.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -262,17 +262,21 @@ class ServerCall:
         return self._translated(exception)
 
     def _translated(self, exception: BaseException) -> Exit:
-        translation = self.settings.translator.translate(exception, self)
-        error = translation.error
+        translator = self.settings.translator
+        error, hidden, recoveries = (
+            (exception, None, ())  # as it would say, too
+            if translator.empty and isinstance(exception, StatusError) and exception.origin is Origin.RAISED
+            else translator.translate(exception, self)
+        )
         if error is None:
             self._end(Unknown("An exception was left to grpc."), "done", exception)
             return Reraise(exception)
         if self.code is not None and self.code is not OK and error.message is MASKED:
             # The handler said what went wrong before it raised; only the exception's own text is masked.
             error = error_class(status_code(self.code))(encodable(self.details or MASKED), severity=Severity.ERROR)
-        if translation.recoveries and self._recovered is None:
-            return Recoverable(translation.recoveries, error)
-        return self._answer(error, translation.exception)
+        if recoveries and self._recovered is None:
+            return Recoverable(recoveries, error)
+        return self._answer(error, hidden)
 
     def gone(self) -> None:
         """Note that the caller has gone: it cancelled the call, or its deadline passed."""

@@ -101,8 +101,6 @@ class Translator(Handlers):
         """
         if not self._frozen:
             self.freeze()
-        if self._empty and isinstance(exception, StatusError) and exception.origin is Origin.RAISED:
-            return Translation(exception, None)
         try:
             error, hidden = self._find(exception, call)
             if error is None:
