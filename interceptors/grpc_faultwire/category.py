@@ -32,6 +32,8 @@ class Category(enum.Enum):
     """Who has to act for this not to happen again."""
     severity: Severity
     """How loudly a server reports it, unless the error says otherwise."""
+    word: str
+    """Its name as metrics, spans and events spell it: "not_found"."""
 
 
 class Fault(enum.Enum):
@@ -141,6 +143,7 @@ _SEVERITY = {
 for _category in Category:
     _category.fault = _FAULT[_category]
     _category.severity = _SEVERITY[_category]
+    _category.word = _category.name.lower()
 
 _MEANING = {
     1: Meaning(Category.CANCELLED, RetryScope.NEVER),

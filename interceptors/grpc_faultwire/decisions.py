@@ -30,10 +30,14 @@ from grpc_faultwire.policies import (
     had_fair_time,
 )
 from grpc_faultwire.presets import FAIR_TIME, Circumstances, circuit_open, classify, refreshable
-from grpc_faultwire.records import Attempt, Event
+from grpc_faultwire.records import CODE_NAMES, Attempt, Event
 
 if TYPE_CHECKING:
     from grpc_faultwire.enforcement import MethodPolicies
+
+
+_NO_DEADLINE = Deadline()
+_REASONS = {id(reason): reason.value for reason in Reason}
 
 
 class CallDecisions(Decisions):
@@ -125,7 +129,8 @@ class CallDecisions(Decisions):
         if retry is None:
             return None
         decision = self._decide_retry(retry, attempt, verdict, now)
-        self._note_retry(attempt.error, attempt.number, decision)
+        if self.flow.plan.audience.on_event:
+            self._note_retry(attempt.error, attempt.number, decision)
         if not self._method.enforced:
             self._unsent()
             return None
@@ -212,6 +217,8 @@ class CallDecisions(Decisions):
     def _decide_retry(self, policy: RetryPolicy, attempt: Attempt, verdict: Verdict, now: float) -> Decision:
         if self._retry is None:
             self._retry = RetryState(policy, self._budget)
+        if not verdict.allowed_by(policy.retryable_codes):  # the rest is of no interest then
+            return self._retry.decide(verdict, attempt=attempt.number, now=now, u=0.5, deadline=_NO_DEADLINE)
         random = self.flow.plan.random
         return self._retry.decide(
             verdict,
@@ -240,7 +247,7 @@ class CallDecisions(Decisions):
             self._retry.unsent()
 
     def _note_retry(self, error: StatusError, attempt: int, decision: Decision) -> None:
-        reason = decision.reason.value
+        reason = _REASONS[id(decision.reason)]
         if decision.reason is Reason.RETRIED:
             self._note(names.RETRY, **_of(error), attempt=attempt, decision=reason, delay=decision.delay)
         else:
@@ -306,7 +313,7 @@ class CallDecisions(Decisions):
 
 
 def _of(error: StatusError) -> dict[str, str]:
-    return {"code": error.code().name, "category": error.category.name.lower()}
+    return {"code": CODE_NAMES[id(error._code)], "category": error.category.word}
 
 
 def name_of(key: Any) -> str:

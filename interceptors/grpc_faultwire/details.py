@@ -76,7 +76,8 @@ class Details:
     def find(self, kind: type[M]) -> M | None:
         """Return the first detail of a type, or None. A detail that cannot be decoded does not count."""
         if kind not in self._found:
-            self._found[kind] = self._decode_first(kind) if kind.DESCRIPTOR.full_name in self.names else None
+            names = self._names or self.names
+            self._found[kind] = self._decode_first(kind, names) if kind.DESCRIPTOR.full_name in names else None
         return self._found[kind]  # type: ignore[return-value]  # what is found under a kind is of it
 
     def unique(self) -> tuple[str, ...]:
@@ -91,9 +92,10 @@ class Details:
             raise ValueError(f"error_details has a type more than once (AIP-193 allows one): {sorted(twice)}")
         return names
 
-    def _decode_first(self, kind: type[M]) -> M | None:
-        for name, packed in zip(self.names, self.packed, strict=True):
-            if name == kind.DESCRIPTOR.full_name:
+    def _decode_first(self, kind: type[M], names: tuple[str, ...]) -> M | None:
+        wanted = kind.DESCRIPTOR.full_name
+        for name, packed in zip(names, self.packed, strict=True):
+            if name == wanted:
                 message = self._decode(packed, kind)
                 if message is not None:
                     return message

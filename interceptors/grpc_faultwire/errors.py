@@ -127,4 +127,4 @@ class Unauthenticated(StatusError):
     status_code = grpc.StatusCode.UNAUTHENTICATED
 
 
-status_error._classes.update({cls.status_code: cls for cls in StatusError.__subclasses__()})
+status_error._classes.update({id(cls.status_code): cls for cls in StatusError.__subclasses__()})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Coroutine
+from types import CoroutineType
 from typing import Any
 
 import grpc
@@ -38,14 +38,14 @@ def ask(error: Any, name: str) -> Any:
     """
     try:
         answer = getattr(error, name)()
-        return at_once(answer) if inspect.iscoroutine(answer) else answer
+        return at_once(answer) if type(answer) is CoroutineType else answer
     except Exception:  # noqa: BLE001  # whatever a foreign error does, its caller gets an error to look at
         return None
 
 
 def debug_error_string(error: Any) -> str | None:
     """Return grpc's notes for debugging; None of a sync call, which would never answer if it was cancelled here."""
-    pending = isinstance(error, grpc.Future) and type(error).__name__ != "_InactiveRpcError"
+    pending = type(error).__name__ != "_InactiveRpcError" and isinstance(error, grpc.Future)
     return None if pending else ask(error, "debug_error_string")
 
 

@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2
 from grpc_faultwire.category import Category, RetryScope
 from grpc_faultwire.errors import Origin, StatusError, Unavailable
 from grpc_faultwire.policies import OK, RETRY_COST, TIMEOUT_COST, Health, Verdict
-from grpc_faultwire.records import CallInfo
+from grpc_faultwire.records import CODE_NAMES, CallInfo
 from grpc_faultwire.trailers import PUSHBACK_KEY
 
 FAIR_TIME = 1.0
@@ -25,18 +25,17 @@ FAIR_TIME = 1.0
 CIRCUIT_DOMAIN = "faultwire"
 """ErrorInfo's domain of errors that a policy of this process made."""
 
-_FAILURES = frozenset(
-    {
-        Category.TRANSPORT,
-        Category.OVERLOAD,
-        Category.TIMEOUT,
-        Category.INTERNAL,
-        Category.DATA_LOSS,
-    }
+# Tuples: looking a member of an enum up in a set takes a function in Python.
+_FAILURES = (
+    Category.TRANSPORT,
+    Category.OVERLOAD,
+    Category.TIMEOUT,
+    Category.INTERNAL,
+    Category.DATA_LOSS,
 )
 # A server that answers that what it depends on has failed is well itself: counted against it, one outage at the bottom
 # opens the circuits of every tier above, and keeps them open four times as long (`simulations/`, three tiers).
-_NEUTRALS = frozenset({Category.QUOTA, Category.CANCELLED, Category.DEPENDENCY})
+_NEUTRALS = (Category.QUOTA, Category.CANCELLED, Category.DEPENDENCY)
 _Code = grpc.StatusCode
 
 
@@ -63,31 +62,33 @@ def classify(error: StatusError | None, at: Circumstances) -> Verdict:
     """
     if error is None:
         return OK
+    code, category = error._code, error.category
     if error.origin is Origin.LOCAL:
-        return Verdict(code=error.code().name, category=error.category, health=Health.NEUTRAL)
+        return Verdict(CODE_NAMES[id(code)], category, health=Health.NEUTRAL)
     pushback, stop = pushback_of(error)
-    delay = _delay(error)
-    timed_out = error.category is Category.TIMEOUT
+    scope, delay = error.declared_retry_scope, error._retry_delay
+    if delay is not None and not math.isfinite(delay):
+        delay = None
     return Verdict(
-        code=error.code().name,
-        category=error.category,
-        retryable=_retryable(error, at, delay),
-        health=_health(error, at, delay),
-        cost=TIMEOUT_COST if timed_out else RETRY_COST,
-        delay=delay,
-        pushback=pushback,
-        stop=stop or error.already_retried,
-        scope=error.declared_retry_scope,
+        CODE_NAMES[id(code)],
+        category,
+        _retryable(error, scope, at, delay),
+        _health(error, category, at, delay),
+        TIMEOUT_COST if category is Category.TIMEOUT else RETRY_COST,
+        delay,
+        pushback,
+        stop or error.already_retried,
+        scope,
     )
 
 
-def _retryable(error: StatusError, at: Circumstances, delay: float | None) -> bool:
-    if error.recovered and error.declared_retry_scope is None:
+def _retryable(error: StatusError, scope: RetryScope | None, at: Circumstances, delay: float | None) -> bool:
+    if error.recovered and scope is None:
         return False
-    if error.declared_retry_scope is RetryScope.REQUEST:
+    code = error._code
+    if scope is RetryScope.REQUEST:
         # The server's own word that this call may be sent again; where it refused the call, nothing was carried out.
-        return at.idempotent or error.code() is not _Code.DEADLINE_EXCEEDED
-    code = error.code()
+        return at.idempotent or code is not _Code.DEADLINE_EXCEEDED
     if code is _Code.UNAVAILABLE:
         return at.idempotent
     if code is _Code.DEADLINE_EXCEEDED:
@@ -95,23 +96,18 @@ def _retryable(error: StatusError, at: Circumstances, delay: float | None) -> bo
     return code is _Code.RESOURCE_EXHAUSTED and delay is not None
 
 
-def _health(error: StatusError, at: Circumstances, delay: float | None) -> Health:
-    if error.category is Category.TIMEOUT and not at.fair:
+def _health(error: StatusError, category: Category, at: Circumstances, delay: float | None) -> Health:
+    if category is Category.TIMEOUT and not at.fair:
         return Health.NEUTRAL
-    if error.code() is _Code.RESOURCE_EXHAUSTED and error.category is Category.QUOTA:
+    if category is Category.QUOTA and error._code is _Code.RESOURCE_EXHAUSTED:
         overload = delay is not None and error.find(error_details_pb2.QuotaFailure) is None and error.report is None
         return Health.FAILURE if overload else Health.NEUTRAL
-    if error.category in _FAILURES:
+    if category in _FAILURES:
         return Health.FAILURE
-    if error.category is Category.CANCELLED:
+    if category is Category.CANCELLED:
         # Its server said so: a CANCELLED of our own making is never judged.
         return Health.FAILURE if error.origin is Origin.REMOTE else Health.NEUTRAL
-    return Health.NEUTRAL if error.category in _NEUTRALS else Health.SUCCESS
-
-
-def _delay(error: StatusError) -> float | None:
-    delay = error.retry_delay
-    return delay if delay is not None and math.isfinite(delay) else None
+    return Health.NEUTRAL if category in _NEUTRALS else Health.SUCCESS
 
 
 def pushback_of(error: StatusError) -> tuple[float | None, bool]:

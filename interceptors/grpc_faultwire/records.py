@@ -14,6 +14,9 @@ from grpc_faultwire.errors import StatusError
 
 OK = grpc.StatusCode.OK
 
+CODE_NAMES = {id(code): code.name for code in grpc.StatusCode}
+"""The names of the codes, by identity: asking a member of an enum for its name or its hash takes Python functions."""
+
 
 class Kind(enum.Enum):
     """The shape of a method; the value is Prometheus's and grpc's word for it."""

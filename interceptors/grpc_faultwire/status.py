@@ -260,8 +260,9 @@ def decode(
     code = code if isinstance(code, grpc.StatusCode) and code is not grpc.StatusCode.OK else grpc.StatusCode.UNKNOWN
     message = message if isinstance(message, str) else ""
     status = _read_status(trailing_metadata, anomalies)
-    recovered = status is not None and _was_oversize(code, message, status)
-    if status is not None:
+    recovered = False
+    if status is not None and (_CODES.get(status.code) is not code or status.message != message):
+        recovered = _was_oversize(code, message, status)
         if recovered:
             code, message = _CODES[status.code], status.message
         else:
@@ -292,7 +293,8 @@ def from_rpc_error(error: grpc.RpcError | Any) -> StatusError:
     """
     if isinstance(error, StatusError):
         return error
-    if isinstance(error, grpc.aio.Call) and ask(error, "done") is False:
+    raised = isinstance(error, BaseException)
+    if not raised and isinstance(error, grpc.aio.Call) and ask(error, "done") is False:
         raise ValueError(f"{type(error).__name__} has not ended: await it before its error is decoded")
     code = ask(error, "code")  # what waits for a sync call: only then is there an error in it
     known = error_within(error)
@@ -305,7 +307,7 @@ def from_rpc_error(error: grpc.RpcError | Any) -> StatusError:
         trailing_metadata=ask(error, "trailing_metadata"),
         debug_error_string=debug_error_string(error),
     )
-    if isinstance(error, BaseException):
+    if raised:
         decoded.__cause__ = error
     return decoded
 
@@ -348,11 +350,12 @@ def _compare(code: grpc.StatusCode, message: str, status: status_pb2.Status, ano
 def _typed(code: grpc.StatusCode, message: str, details: Details) -> StatusError:
     info = details.find(error_details_pb2.ErrorInfo) or error_details_pb2.ErrorInfo()
     report = details.find(errors_pb2.ErrorReport) or errors_pb2.ErrorReport()
+    metadata = info.metadata
     state: dict[str, Any] = {
-        "origin": Origin.REMOTE if len(details) else Origin.UNKNOWN,
+        "origin": Origin.REMOTE if details.packed else Origin.UNKNOWN,
         "_reason": info.reason or None,
         "_domain": info.domain or None,
-        "_metadata": dict(info.metadata),
+        "_metadata": dict(metadata) if metadata else {},
         "_retry_delay": _retry_delay(details, report),
         # A number that a newer peer knows and we do not is no member: then the code speaks.
         "_retry_scope": _SCOPES.get(report.retry.scope),

@@ -34,7 +34,7 @@ _NONE: tuple[Message, ...] = ()
 _NO_DETAILS = Details(())
 
 
-_classes: dict[grpc.StatusCode, type[StatusError]] = {}
+_classes: dict[int, type[StatusError]] = {}  # by the code's identity: an enum's hash is a function in Python
 """The class of each code: `errors` fills it in."""
 _declared: dict[tuple[str, str], type[StatusError]] = {}
 
@@ -403,4 +403,4 @@ def error_class(code: grpc.StatusCode, domain: str | None = None, reason: str | 
     declared = _declared.get((domain, reason)) if domain and reason else None
     if declared is not None and declared.status_code is code:
         return declared
-    return _classes.get(code) or _classes[grpc.StatusCode.UNKNOWN]
+    return _classes.get(id(code)) or _classes[id(grpc.StatusCode.UNKNOWN)]

@@ -169,7 +169,7 @@ class Method:
         delay = flow.settle(attempt, error)
         if delay is not None and self._backoffs.closed.wait(delay):
             flow.close(closed_channel(), "done")
-        return flow.send() if refreshed(flow) else None
+        return flow.send() if flow.how is None and refreshed(flow) else None
 
     def begin(self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options) -> Call:
         """Begin a call that its caller holds: a future or a stream."""
