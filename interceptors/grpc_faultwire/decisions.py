@@ -15,7 +15,6 @@ from grpc_faultwire.plan import UNANSWERED, Decisions, Noting
 from grpc_faultwire.policies import (
     OK,
     Breaker,
-    BreakerState,
     Budget,
     Deadline,
     Decision,
@@ -99,7 +98,8 @@ class CallDecisions(Decisions):
             else:
                 attempt.permit = permit
                 if permit.shadowed:
-                    self._note_rejection(self._breaker, self._breaker.state, None)
+                    name, word = self._method.refusing(self._breaker, self._breaker.state)
+                    self._note(names.CIRCUIT_REJECTED, breaker=name, state=word, retry_after=None)
         if hedges:
             self._note(names.HEDGE, attempt=attempt.number, result="sent")
         limit = self._method.settings.attempt_timeout
@@ -291,15 +291,11 @@ class CallDecisions(Decisions):
     # The breaker.
 
     def _reject(self, refusal: Refusal, breaker: Breaker) -> None:
-        self._note_rejection(breaker, refusal.state, refusal.retry_after)
-        if self._method.enforced:
-            name, word = self._method.refusing(breaker, refusal.state)
-            raise circuit_open(name, word, refusal.retry_after)
-
-    def _note_rejection(self, breaker: Breaker, state: BreakerState, retry_after: float | None) -> None:
+        name, word = self._method.refusing(breaker, refusal.state)
         if self.flow.plan.audience.on_event:
-            name, word = self._method.refusing(breaker, state)
-            self._note(names.CIRCUIT_REJECTED, breaker=name, state=word, retry_after=retry_after)
+            self._note(names.CIRCUIT_REJECTED, breaker=name, state=word, retry_after=refusal.retry_after)
+        if self._method.enforced:
+            raise circuit_open(name, word, refusal.retry_after)
 
     # Telling.
 
@@ -309,7 +305,7 @@ class CallDecisions(Decisions):
             self._note(names.BUDGET, target=self._method.call.target, tokens=tokens)
 
     def _note(self, event: Any, **attributes: Any) -> None:
-        self.flow.note(Event(name=event.name, attributes=attributes))
+        self.flow.note(Event(event.name, attributes))
 
 
 def _of(error: StatusError) -> dict[str, str]:

@@ -392,7 +392,7 @@ class Flow:
             self.told = True
 
     def _outcome(self) -> Outcome:
-        code = OK if self.error is None else self.error.code()
+        code = OK if self.error is None else self.error._code
         seconds, how = self._ended - self.started, self.how or "done"
         return Outcome(code, seconds, how, self.error, tuple(self.attempts), None, self._recovered)
 

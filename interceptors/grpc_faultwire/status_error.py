@@ -283,7 +283,8 @@ class StatusError(grpc.aio.AioRpcError, FinishedCall):  # type: ignore[misc]  # 
         Args:
             kind: a protobuf message class, such as google.rpc's BadRequest.
         """
-        return self._composed().find(kind)
+        # Only what the error makes of what it says is not among those that it was given.
+        return (self._given if self._all is None and kind not in _COMPOSED else self._composed()).find(kind)
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with other constructor arguments, and all else as it is: id, details, cause, traceback, origin.

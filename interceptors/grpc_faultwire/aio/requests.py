@@ -19,6 +19,29 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 
+class Over:
+    """The requests of a call that has ended: it no longer keeps them, nor they it."""
+
+    __slots__ = ("from_iterator",)
+
+    def __init__(self, requests: Requests) -> None:
+        self.from_iterator = requests.from_iterator
+
+    async def write(self, _request: Any) -> None:
+        """Send nothing.
+
+        Raises:
+            asyncio.InvalidStateError: the call has ended.
+        """
+        raise asyncio.InvalidStateError(ALREADY_FINISHED)
+
+    async def done_writing(self) -> None:
+        """Do nothing: the server has heard the last of it."""
+
+    def sent(self, data: Any) -> None:
+        """Do nothing, as nothing is sent again."""
+
+
 class Requests:
     """What a caller writes, for as many attempts as there will be. One pump writes ``written[sent:]``.
 

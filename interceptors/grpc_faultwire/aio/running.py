@@ -21,7 +21,7 @@ from grpc_faultwire.aio.hedging import Hedges
 from grpc_faultwire.aio.listeners import MOMENT
 from grpc_faultwire.aio.native import COLLECTED, LOCALLY_CANCELLED, OWN, failure, is_doubtful, is_local
 from grpc_faultwire.aio.recovering import Recovering
-from grpc_faultwire.aio.requests import Requests
+from grpc_faultwire.aio.requests import Over, Requests
 from grpc_faultwire.aio.serializers import OWNER
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.faults import warn_once
@@ -66,7 +66,7 @@ class Running(Recovering):
         "requests",
     )
 
-    requests: Requests | None
+    requests: Requests | Over | None
     _hears_of_responses: ClassVar[bool] = True
     """Whether the deserializer is ours, and tells `deserialized`."""
 
@@ -123,7 +123,8 @@ class Running(Recovering):
         try:
             attempt = self.flow.send()
         except StatusError as refusal:
-            self.conclude(refusal)
+            # Its traceback leads back here, and so to itself.
+            self.conclude(refusal.with_traceback(None))
             return None
         if attempt is None:
             self.go_on(None)
@@ -154,7 +155,7 @@ class Running(Recovering):
         if not (self._method.retries and self.flow.retriable):
             self._forget()
         call.add_done_callback(self._on_done)
-        if self.requests is not None:
+        if isinstance(self.requests, Requests):
             self.requests.restart()
         if self._waiters:
             self.wake()
@@ -262,6 +263,8 @@ class Running(Recovering):
         self.ended = True
         if self._timer is not None:
             self.unschedule()
+        if isinstance(self.requests, Requests):
+            self.requests = Over(self.requests)
         method, call = self._method, self.call
         teaching = self._teach(call, self._request) if method.learns else None
         if teaching is None and (method.streams_responses or self._deserialized):
@@ -376,11 +379,14 @@ class Running(Recovering):
     def conclude(self, error: StatusError | None) -> None:
         """Let everybody know that the call has ended."""
         self.ended, self.error = True, error
-        self.unschedule()
-        if self.requests is not None:
+        if self._timer is not None:
+            self.unschedule()
+        if isinstance(self.requests, Requests):
             self.requests.stop()
+            self.requests = Over(self.requests)
         self._forget()
-        self.tell()
+        if self._waiters or self._callbacks:
+            self.tell()
 
     def _cut(self) -> None:
         if self._hedges is not None:

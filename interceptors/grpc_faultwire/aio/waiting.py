@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from abc import abstractmethod
 from typing import Any
 
@@ -120,8 +119,8 @@ class Waiting(Listeners):
             return
         if self.flow.how in ("cancelled", "abandoned"):
             raise asyncio.CancelledError
-        _ = self.error.error_id  # chosen when it is first asked for, and the same in every copy
-        raise copy.copy(self.error) from self.error.__cause__ or cause
+        # No variable holds it: its traceback leads back to this frame.
+        raise self.error.__copy__() from self.error.__cause__ or cause  # noqa: RSE102  # it is a method that is called
 
 
 def _is_cancelled() -> bool:

@@ -196,7 +196,8 @@ class Breaker:
             answer = self._admit(now, timeout)
         finally:
             lock.release()
-        self._notices.deliver()
+        if self._notices.waiting:
+            self._notices.deliver()
         return answer
 
     def blocked_for(self, now: float) -> float:

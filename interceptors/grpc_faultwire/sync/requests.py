@@ -36,13 +36,12 @@ class Counted:
 class _Kept:
     """One request: the caller's object at first, its bytes as soon as there are any."""
 
-    __slots__ = ("data", "message", "requests", "serialized")
+    __slots__ = ("data", "message", "serialized")
 
-    def __init__(self, message: Any, requests: Requests) -> None:
+    def __init__(self, message: Any) -> None:
         self.message = message
         self.data: Any = None
         self.serialized = False
-        self.requests = requests
 
 
 def keeping(serializer: Serializer | None) -> Serializer:
@@ -51,8 +50,9 @@ def keeping(serializer: Serializer | None) -> Serializer:
     Bytes are kept, not messages: callers use a message again once it has been sent.
     """
 
-    def serialize(request: _Kept) -> Any:
-        return request.requests.serialize(request, serializer)
+    def serialize(request: _Sent) -> Any:
+        kept, requests = request
+        return requests.serialize(kept, serializer)
 
     return serialize
 
@@ -77,22 +77,22 @@ class Requests:
         self._dropped = 0
         self._kept: deque[_Kept] = deque()
         self._fault: BaseException | None = None
-        self._newest: _Replay | None = None
+        self._newest: Attempt | None = None
         self._lock = threading.Lock()
         self._pulling = threading.Lock()
 
-    def of(self, attempt: Attempt) -> Iterator[_Kept]:
+    def of(self, attempt: Attempt) -> Iterator[_Sent]:
         """Return all the requests, for one attempt."""
-        self._newest = _Replay(self, attempt)
-        return self._newest
+        self._newest = attempt
+        return _Replay(self, attempt)
 
-    def at(self, position: int, replay: _Replay) -> _Kept:
+    def at(self, position: int, attempt: Attempt) -> _Kept:
         """Return the request at a position, counted from 0; the caller's iterator is asked if it is a new one."""
-        kept = self._find(position, replay)
+        kept = self._find(position, attempt)
         if kept is not None:
             return kept
         with self._pulling:
-            kept = self._find(position, replay)
+            kept = self._find(position, attempt)
             return kept if kept is not None else self._pull()
 
     def serialize(self, kept: _Kept, serializer: Serializer | None) -> Any:
@@ -107,9 +107,9 @@ class Requests:
             self._flow.commit()
         return data
 
-    def _find(self, position: int, replay: _Replay) -> _Kept | None:
+    def _find(self, position: int, attempt: Attempt) -> _Kept | None:
         with self._lock:
-            if self._flow.committed and replay is self._newest:
+            if self._flow.committed and attempt is self._newest:
                 while self._kept and self._dropped < position:
                     self._kept.popleft()
                     self._dropped += 1
@@ -124,7 +124,7 @@ class Requests:
             # requests so far for all of them.
             raise self._fault
         try:
-            kept = _Kept(next(self._source), self)
+            kept = _Kept(next(self._source))
         except StopIteration:
             self._fault = StopIteration()
             raise
@@ -145,12 +145,16 @@ class _Replay:
         self._attempt = attempt
         self._position = 0
 
-    def __iter__(self) -> Iterator[_Kept]:
+    def __iter__(self) -> Iterator[_Sent]:
         return self
 
-    def __next__(self) -> _Kept:
+    def __next__(self) -> _Sent:
         if self._attempt.ended is not None:
             raise StopIteration
-        kept = self._requests.at(self._position, self)
+        kept = self._requests.at(self._position, self._attempt)
         self._position += 1
-        return kept
+        return kept, self._requests
+
+
+_Sent = tuple[_Kept, Requests]
+"""What grpc gets: a request, and where it is kept. Those that are kept do not know it, or all would be a cycle."""
