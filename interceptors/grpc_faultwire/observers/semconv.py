@@ -20,8 +20,9 @@ try:
 except ImportError:  # only the instrumentation package depends on it
     STATUS_CODE = names.RPC_STATUS_CODE
 else:
-    # Renamed upstream in August 2026 (semantic-conventions#3921); a package of before has only the second.
-    STATUS_CODE = getattr(rpc_attributes, "RPC_STATUS_CODE", None) or rpc_attributes.RPC_RESPONSE_STATUS_CODE
+    # Renamed upstream in August 2026 (semantic-conventions#3921); the oldest packages have neither name.
+    _OLDER = getattr(rpc_attributes, "RPC_RESPONSE_STATUS_CODE", names.RPC_STATUS_CODE)
+    STATUS_CODE = getattr(rpc_attributes, "RPC_STATUS_CODE", _OLDER)
 
 SERVER_ERRORS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Codes that make a server's span an error; a client's is one with any code but OK."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
 from typing import Any
 
 import grpc
 import pytest
 
+from grpc_faultwire.observers import semconv
 from grpc_faultwire.observers.exceptions import Signals
 from grpc_faultwire.observers.semconv import STATUS_CODE, Conventions, is_error
 from grpc_faultwire.records import CallInfo, Kind, Side
@@ -79,3 +81,21 @@ def test_errors_by_side() -> None:
     """A client's error is any code but OK; a server's is one of six."""
     assert sum(is_error(Side.CLIENT, code) for code in grpc.StatusCode) == 16
     assert sum(is_error(Side.SERVER, code) for code in grpc.StatusCode) == 6
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        pytest.param({}, "rpc.response.status_code", id="neither"),
+        pytest.param({"RPC_RESPONSE_STATUS_CODE": "before"}, "before", id="before"),
+        pytest.param({"RPC_RESPONSE_STATUS_CODE": "before", "RPC_STATUS_CODE": "now"}, "now", id="now"),
+    ],
+)
+def test_the_name_of_the_code(known: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the installed package's; the oldest that is supported (0.51b0) has none."""
+    rpc_attributes = pytest.importorskip("opentelemetry.semconv._incubating.attributes.rpc_attributes")
+    for name in ("RPC_STATUS_CODE", "RPC_RESPONSE_STATUS_CODE"):
+        monkeypatch.delattr(rpc_attributes, name, raising=False)
+    for name, value in known.items():
+        monkeypatch.setattr(rpc_attributes, name, value, raising=False)
+    assert runpy.run_path(str(semconv.__file__))["STATUS_CODE"] == expected
