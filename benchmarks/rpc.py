@@ -23,6 +23,8 @@ Samples = dict[str, list[float]]
 NUMBERS = {"OK": 150, "rich error": 60, "unmapped exception": 60, "retried": 60, "open circuit": 400}
 STREAM_NUMBERS = {"stream": 6, "bidi": 20}
 """Calls in a round."""
+MORE_ROUNDS = {"OK": 4, "rich error": 2, "stream": 2}
+"""How many times as many rounds a case gets: where little is promised, little noise is borne."""
 
 PATHS = {"OK": OK, "rich error": RAISE, "unmapped exception": CRASH}
 
@@ -85,7 +87,7 @@ def measure_servers(world: str, cases: list[str], rounds: int) -> Iterator[tuple
                 name: server_stream_case(channel, case) if streams else server_case(channel, PATHS[case])
                 for name, channel in channels.items()
             }
-            yield case, rounds_of(runs, rounds=rounds, number=number)
+            yield case, rounds_of(runs, rounds=rounds * MORE_ROUNDS.get(case, 1), number=number)
 
 
 def fits(stack: client_stacks.ClientStack, name: str, case: str, world: str) -> bool:
@@ -112,4 +114,5 @@ def measure_clients(world: str, cases: list[str], rounds: int) -> Iterator[tuple
                 for name, client in clients.items()
                 if fits(client_stacks.STACKS[name], name, case, world)
             }
-            yield case, rounds_of(runs, rounds=rounds, number={**NUMBERS, **STREAM_NUMBERS}[case])
+            number = {**NUMBERS, **STREAM_NUMBERS}[case]
+            yield case, rounds_of(runs, rounds=rounds * MORE_ROUNDS.get(case, 1), number=number)

@@ -248,11 +248,13 @@ class PrometheusObserver:
 
     def _on_circuit_rejected(self, method: MethodSeries | None, event: Any) -> None:
         if method is not None:
-            breaker = self._labels.breaker(str(event["breaker"]))
-            count = method.rejections.get(breaker)
+            given = str(event["breaker"])
+            count = method.rejections.get(given)
             if count is None:
-                series = self._client("circuit_rejections", breaker, method.service, method.method)
-                count = method.rejections[breaker] = adding(series)
+                breaker = self._labels.breaker(given)
+                count = adding(self._client("circuit_rejections", breaker, method.service, method.method))
+                if breaker == given:  # what stands for values that are too many is counted each time
+                    method.rejections[given] = count
             count(1)
 
     def _on_circuit_transition(self, _method: MethodSeries | None, event: Any) -> None:
