@@ -23,7 +23,7 @@ This page is made by `python -m benchmarks.docs` from `benchmarks/results/full.j
 
 ```sh
 make bench         # a look: unary calls that succeed or fail with every stack, the parts; under 90 seconds
-make bench-full    # everything below, and this page; under 20 minutes; goes on where it was cut
+make bench-full    # everything below, and this page; half an hour; goes on where it was cut
 make scale         # load, methods, breaker keys, and the soak alone
 make bench-check   # what CI runs: calls of functions and bytes for each kind of RPC, against committed budgets
 ```
