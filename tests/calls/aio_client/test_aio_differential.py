@@ -23,6 +23,13 @@ PLACES = (
 )
 
 
+_LOST = "Internal error from Core"
+"""What the bare channel says, instead of the server's status, where it loses a race of its own against a failing write.
+
+The wrapped one waits for the status, so it is the bare one that is asked again.
+"""
+
+
 async def observe(how: str, name: str) -> Any:
     scenario, kind = SCENARIOS[name]
     unhandled: list[str] = []
@@ -51,7 +58,12 @@ def test_wrapped_as_bare(name: str) -> None:
     """Whatever a caller does, it sees the same on a wrapped channel, and each call has one end."""
 
     async def both() -> tuple[Any, Any]:
-        return await observe("bare", name), await observe("wrapped", name)
+        bare = await observe("bare", name)
+        for _ in range(4):
+            if _LOST not in repr(bare):
+                break
+            bare = await observe("bare", name)
+        return bare, await observe("wrapped", name)
 
     bare, wrapped = asyncio.run(both())
     assert wrapped == bare
