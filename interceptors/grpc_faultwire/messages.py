@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
+from grpc_faultwire.category import Category
+from grpc_faultwire.errors import Internal, StatusError, Unimplemented
+
 
 class Malformed(NamedTuple):
     """Stands for a request that its deserializer refused."""
@@ -77,3 +80,16 @@ def check(response: Any, serializer: Callable[[Any], Any] | None) -> None:
             raise UnserializableError(f"the serializer refused a {type(response).__name__}") from refusal
     if not fine:
         raise UnserializableError(f"a {type(response).__name__} is no response of this method")
+
+
+OWN_EXCEPTIONS = (MalformedRequestError, UnserializableError, UnknownMethodError)
+
+
+def own_error(exception: BaseException) -> StatusError:
+    """Return the error that one of these exceptions ends its RPC with."""
+    if isinstance(exception, UnknownMethodError):
+        return Unimplemented("Method not found!", reason="METHOD_NOT_FOUND")
+    if isinstance(exception, MalformedRequestError):
+        # The code is what gRPC sends; but it was the caller that sent what cannot be read.
+        return Internal("The request cannot be read.", reason="REQUEST_MALFORMED", category=Category.VALIDATION)
+    return Internal("The response cannot be serialized.", reason="RESPONSE_UNSERIALIZABLE")

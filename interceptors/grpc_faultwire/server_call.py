@@ -16,19 +16,18 @@ import grpc
 
 from grpc_faultwire import stack
 from grpc_faultwire.audience import Audience
-from grpc_faultwire.category import Category, Origin, Severity
+from grpc_faultwire.category import Origin, Severity
 from grpc_faultwire.errors import (
     Cancelled,
     DeadlineExceeded,
     Internal,
     StatusError,
-    Unimplemented,
     Unknown,
     error_class,
 )
 from grpc_faultwire.exits import Exit, Recoverable, Reraise, Withdrawal
 from grpc_faultwire.exposure import Exposure
-from grpc_faultwire.messages import UNCHECKED, MalformedRequestError, UnknownMethodError, UnserializableError, check
+from grpc_faultwire.messages import OWN_EXCEPTIONS, UNCHECKED, check, own_error
 from grpc_faultwire.records import OK, CallInfo, Event, How, Outcome
 from grpc_faultwire.redaction import Redactor, encodable, escaped
 from grpc_faultwire.said import said_error, status_code
@@ -257,8 +256,8 @@ class ServerCall:
             masked = Internal(MASKED)
             return Withdrawal(exception, masked, self._reply(masked, exception))
         self.exception = exception
-        if isinstance(exception, _OWN_EXCEPTIONS):
-            return self._answer(_own_error(exception), exception.__cause__)
+        if isinstance(exception, OWN_EXCEPTIONS):
+            return self._answer(own_error(exception), exception.__cause__)
         return self._translated(exception)
 
     def _translated(self, exception: BaseException) -> Exit:
@@ -380,18 +379,6 @@ def call_of(context: Any) -> ServerCall | None:
     """Return the call behind the context that a handler got, however deep others have wrapped it; None: not ours."""
     call = getattr(context, "call", None)
     return call if isinstance(call, ServerCall) else None
-
-
-_OWN_EXCEPTIONS = (MalformedRequestError, UnserializableError, UnknownMethodError)
-
-
-def _own_error(exception: BaseException) -> StatusError:
-    if isinstance(exception, UnknownMethodError):
-        return Unimplemented("Method not found!", reason="METHOD_NOT_FOUND")
-    if isinstance(exception, MalformedRequestError):
-        # The code is what gRPC sends; but it was the caller that sent what cannot be read.
-        return Internal("The request cannot be read.", reason="REQUEST_MALFORMED", category=Category.VALIDATION)
-    return Internal("The response cannot be serialized.", reason="RESPONSE_UNSERIALIZABLE")
 
 
 def _warn(error: StatusError, reply: Reply) -> None:
