@@ -21,7 +21,7 @@ from grpc_faultwire.observers import PrometheusObserver
 from grpc_faultwire.plan import Plan
 from grpc_faultwire.policies import Breaker, Health, RetryBudget
 from grpc_faultwire.presets import Circumstances, classify
-from grpc_faultwire.records import CallInfo, Kind, Outcome, Side
+from grpc_faultwire.records import Attempt, CallInfo, Kind, Outcome, Side
 from grpc_faultwire.sources import source_of
 from grpc_faultwire.state import PolicyState
 from grpc_faultwire.status import decode, encode
@@ -132,7 +132,8 @@ def dispatch() -> dict[str, Operation]:
 
 def observers() -> dict[str, Operation]:
     watching = PrometheusObserver(CollectorRegistry())
-    outcome = Outcome(code=grpc.StatusCode.OK, seconds=0.01, how="done")
+    attempts = [Attempt(number=1, started=0.0, ended=0.01)]
+    outcome = Outcome(code=grpc.StatusCode.OK, seconds=0.01, how="done", attempts=attempts)
     audience = Audience([watching])
 
     def told() -> None:

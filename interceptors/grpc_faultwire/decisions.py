@@ -115,8 +115,8 @@ class CallDecisions(Decisions):
         verdict = OK if attempt.error is None else self._verdict(attempt, now)
         if attempt.permit is not None and self._breaker is not None:
             attempt.permit.record(verdict.health, now)
-            if self.flow.plan.audience.on_event:
-                self.flow.note(self._method.judged(self._breaker, verdict.health))
+            if self.flow.plan.audience.hears_ends:
+                attempt.judged = self._method.judged(self._breaker, verdict.health)
         if self._hedge is not None:
             return self._settle_hedge(self._hedge, attempt, verdict, now)
         if attempt.error is None:

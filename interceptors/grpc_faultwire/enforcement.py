@@ -7,11 +7,10 @@ from typing import Any
 
 from grpc_faultwire.config import CALL_OPTIONS, ClientPolicy, by_service
 from grpc_faultwire.decisions import CallDecisions, name_of
-from grpc_faultwire.observers import names
 from grpc_faultwire.plan import Noting
 from grpc_faultwire.policies import Breaker, BreakerState, Budget, Health, Latencies
 from grpc_faultwire.presets import is_idempotent, is_safe
-from grpc_faultwire.records import CallInfo, Event, Kind
+from grpc_faultwire.records import CallInfo, Judgement, Kind
 from grpc_faultwire.redaction import encodable
 from grpc_faultwire.state import PolicyState
 
@@ -66,7 +65,7 @@ class MethodPolicies:
         self._budget: Budget | None = None
         self._breaker: Breaker | None = None
         self._key = by_service(call) if settings.breaker_key is by_service else None
-        self._judged: tuple[Breaker | None, dict[int, Event]] = None, {}
+        self._judged: tuple[Breaker | None, dict[int, Judgement]] = None, {}
         self._refusing: tuple[Breaker | None, BreakerState | None, tuple[str, str]] = None, None, ("", "")
         self.latencies: Latencies | None = (
             state.latencies((call.target, call.full_method)) if self.hedge is not None else None
@@ -97,15 +96,16 @@ class MethodPolicies:
         self._breaker = self.state.breaker(self._key, policy)
         return self._breaker
 
-    def judged(self, breaker: Breaker, health: Health) -> Event:
-        """Return the event of an attempt as a breaker judged it: the same one for all that it judged alike."""
-        known, events = self._judged
+    def judged(self, breaker: Breaker, health: Health) -> Judgement:
+        """Return what a breaker made of an attempt: the same object for all that it judged alike."""
+        known, judgements = self._judged
         if known is not breaker:
-            name, key = names.CIRCUIT_CALL.name, name_of(breaker.key)
-            # By identity: an enum's hash is a function in Python.
-            events = {id(one): Event(name=name, attributes={"breaker": key, "kind": one.value}) for one in Health}
-            self._judged = breaker, events
-        return events[id(health)]
+            judgements = {}
+            self._judged = breaker, judgements
+        found = judgements.get(id(health))  # by identity: an enum's hash is a function in Python
+        if found is None:
+            found = judgements[id(health)] = Judgement(name_of(breaker.key), health.value)
+        return found
 
     def refusing(self, breaker: Breaker, state: BreakerState) -> tuple[str, str]:
         """Return what a breaker and its state are called when a call is refused: looked up once for each state."""

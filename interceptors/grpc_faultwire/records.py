@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import grpc
 
@@ -88,6 +88,18 @@ How = Literal["done", "refused", "cancelled", "abandoned", "failed"]
 it failed before any status (a serializer that raised)."""
 
 
+class Judgement(NamedTuple):
+    """What a circuit breaker made of an attempt.
+
+    Attributes:
+        breaker: what the breaker guards.
+        kind: "success", "failure" or "neutral": a value of `grpc_faultwire.policies.Health`.
+    """
+
+    breaker: str
+    kind: str
+
+
 @dataclass(slots=True)  # not keyword-only, as are the next two: there is one for every call, and keywords take time
 class Attempt:
     """One try at a call: a plain record, filled in as it goes.
@@ -101,6 +113,7 @@ class Attempt:
         error: what it ended with; None: still going on, or OK.
         delay: seconds waited after it, if it was retried.
         hedge: whether it was sent beside another that had not ended.
+        judged: what a circuit breaker made of it; None: none was asked, or it was cut short.
     """
 
     number: int
@@ -111,6 +124,7 @@ class Attempt:
     error: StatusError | None = None
     delay: float | None = None
     hedge: bool = False
+    judged: Judgement | None = None
 
 
 @dataclass(slots=True)
@@ -205,7 +219,11 @@ class Observer(Protocol):
         ...
 
     def on_message(self, token: Any, direction: Literal["sent", "received"]) -> None:
-        """Count a message."""
+        """Count a message of a stream.
+
+        The one request or response of a side that does not stream is not told of: the request belongs to every call
+        that begins; the response to every one that ends with OK, unless a caller's fallback answered (``recovered``).
+        """
 
     def on_attempt_end(self, token: Any, attempt: Attempt) -> None:
         """End an attempt (client side)."""

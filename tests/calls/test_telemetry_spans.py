@@ -300,15 +300,19 @@ def test_faulty_observers(world: World, shape: str, caplog: pytest.LogCaptureFix
     assert len({record.getMessage() for record in faults}) * 2 >= len(faults), "a fault is logged once on each side"
 
 
-def test_an_observer_for_each_side_may_be_one(world: World) -> None:
-    """The same observers watch a server and a channel, and keep the two sides apart."""
+@pytest.mark.parametrize(
+    ("shape", "requests", "responses"),
+    [("UnaryUnary", 1, 1), ("UnaryStream", 1, 3), ("StreamUnary", 1, 1), ("StreamStream", 1, 3)],
+)
+def test_an_observer_for_each_side_may_be_one(world: World, shape: str, requests: int, responses: int) -> None:
+    """The same observers watch a server and a channel, and keep the two sides apart; messages are counted on both."""
     telemetry = Telemetry()
     ours = world.interceptor(observers=[*telemetry.observers, LoggingObserver(), world.recorder])
     address = world.serve({"ok": lambda _context: None}, ours)
     with sync.wrap_channel(world.channel(address), observers=telemetry.observers) as channel:
-        call(scripted_pb2_grpc.ScriptedStub(channel), "StreamStream", "ok", count=3)
+        call(scripted_pb2_grpc.ScriptedStub(channel), shape, "ok", count=3)
     world.recorder.wait()
-    for side, sent, received in (("server", 3, 1), ("client", 1, 3)):
+    for side, sent, received in (("server", responses, requests), ("client", requests, responses)):
         assert telemetry.total(f"grpc_{side}_handled_total") == 1
         assert telemetry.total(f"grpc_{side}_msg_sent_total") == sent
         assert telemetry.total(f"grpc_{side}_msg_received_total") == received

@@ -80,7 +80,4 @@ class Method:
     def prepare(self, running: type[R], send: Send, timeout: float | None) -> R:
         """Begin a call, of which nothing is on the wire yet."""
         flow = Flow(self.plan, timeout)
-        if self.counts and not self.streams_requests:
-            # Those of a stream are counted where they are serialized.
-            self.message(flow.tokens, "sent")
         return running(flow, send, self)

@@ -301,8 +301,6 @@ class Running(Recovering):
     def _settle(self) -> None:
         if self._attempt is None or self.error is not None:
             return
-        if self._method.counts and not self._method.streams_responses:
-            self._method.message(self.flow.tokens, "received")
         self.flow.settle(self._attempt, None)
 
     def fail(self, error: StatusError) -> None:

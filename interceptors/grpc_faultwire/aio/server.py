@@ -87,7 +87,7 @@ def _is(test: Callable[[Any], bool], behavior: Any) -> bool:
 
 def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
     run = _active(behavior) if served.activates else behavior
-    serializer, counts, message = served.serializer, served.counts, served.message
+    serializer = served.serializer
 
     async def respond(request: Any, grpc_context: Any) -> Any:
         call = ServerCall(served, grpc_context)
@@ -96,8 +96,6 @@ def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
         try:
             if served.streamed or type(request) is Malformed:
                 request = _received(request, call)
-            elif counts:
-                message(call.tokens, "received")
             response = await run(request, context)
             task = asyncio.current_task()  # as _cancelled(), without the call
             cancelled = task is not None and task.cancelling() > 0
@@ -108,8 +106,6 @@ def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
             response, leaving = await _recover(call, leaving, serializer)
         if leaving is not None or call.details is not None:
             await _leave(context, leaving)
-        if counts:
-            message(call.tokens, "sent")
         return response
 
     return respond
@@ -257,10 +253,7 @@ def _cancelled() -> bool:
 def _received(request: Any, call: ServerCall) -> Any:
     if call.served.streamed:
         return Requests(request, call)
-    checked(request)
-    if call.served.counts:
-        call.message("received")
-    return request
+    return checked(request)
 
 
 _END = object()

@@ -10,8 +10,11 @@ from grpc_faultwire.category import Fault, meaning
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
 from grpc_faultwire.observers.labels import Labels
-from grpc_faultwire.observers.series import Add, adding, observing
-from grpc_faultwire.records import CODE_NAMES, OK, Kind, Side
+from grpc_faultwire.observers.series import Add, Step, adding, observing
+from grpc_faultwire.records import CODE_NAMES, OK, Attempt, Judgement, Kind, Outcome, Side
+
+MAX_JUDGEMENTS = 4
+"""How many judgements of breakers are counted along with a method's usual calls. The rule is one breaker."""
 
 
 class MethodSeries:
@@ -25,6 +28,8 @@ class MethodSeries:
     """
 
     __slots__ = (
+        "_answer",
+        "_attempts",
         "_children",
         "_counters",
         "_endings",
@@ -33,6 +38,7 @@ class MethodSeries:
         "_go",
         "_in_flight",
         "_instruments",
+        "_kind",
         "_labels",
         "_type",
         "attempts",
@@ -45,32 +51,39 @@ class MethodSeries:
         "service",
         "side",
         "started",
-        "succeeded",
+        "usual",
     )
 
     def __init__(
         self, instruments: dict[str, Any], labels: Labels, key: tuple[Side, Kind, str, str], *, go: bool
     ) -> None:
-        self.side, kind, self.service, self.method = key
+        self.side, self._kind, self.service, self.method = key
         self._instruments = instruments
         self._labels = labels
         self._go = go
-        self._type = kind.value if go else kind.name
+        self._type = self._kind.value if go else self._kind.name
         typed = self._type, self.service, self.method
         self._in_flight = instruments["in_flight"].labels(self.service, self.method)
         self.in_flight = adding(self._in_flight)
-        self.started = adding(instruments["started"].labels(*typed), self._in_flight)
         self.seconds = instruments["seconds"].labels(*typed)
-        self.received = adding(instruments["received"].labels(*typed))
-        self.sent = adding(instruments["sent"].labels(*typed))
-        self.attempts: dict[Any, Add] = {}
+        requests, responses = instruments["received"].labels(*typed), instruments["sent"].labels(*typed)
+        self.received, self.sent = adding(requests), adding(responses)
+        if self.side is Side.CLIENT:
+            requests, responses = responses, requests
+        # The one message of a side that streams none is counted with the call's begin, or its end with OK.
+        first = () if self._kind.request_streaming else (requests,)
+        self.started = adding(instruments["started"].labels(*typed), self._in_flight, *first)
+        self._answer: tuple[Step, ...] = () if self._kind.response_streaming else ((responses, 1),)
+        self.attempts = 1 if self.side is Side.CLIENT else 0  # of a usual call
+        self.usual: dict[Judgement | None, Add] = {}
+        self._attempts: dict[tuple[str, int], Add] = {}
         self.rejections: dict[str, Add] = {}
-        self._endings: dict[int, Add] = {}
+        self._endings: dict[tuple[int, bool], Add] = {}
         self._errors: dict[tuple[Any, ...], tuple[Any, Add]] = {}
         self._counters: dict[tuple[str, ...], Add] = {}
         self._exemplar_at = float("-inf")
         self._children: dict[tuple[str, ...], Any] = {}
-        self.succeeded = self.ending(OK)
+        self.handled(OK)
 
     def is_due(self, now: float) -> bool:
         """Tell whether the last exemplar is a second old.
@@ -95,12 +108,40 @@ class MethodSeries:
         """Return the counter of calls that ended with this code."""
         return self._instruments["handled"].labels(self._type, self.service, self.method, self._code(code))
 
-    def ending(self, code: grpc.StatusCode) -> Add:
-        """Return what takes the seconds of calls that ended with this code, and counts them."""
-        found = self._endings.get(id(code))
+    def usually(self, judged: Judgement | None, *more: Step) -> Add:
+        """Return what takes the seconds of calls that ended with OK at once, and counts all that goes with it.
+
+        Args:
+            judged: what a breaker made of their attempts.
+            more: what else one of them is counted in.
+        """
+        histograms, steps = [self.seconds], [(self.handled(OK), 1), (self._in_flight, -1), *self._answer, *more]
+        if self.attempts:
+            histograms.append(self.child("attempt_seconds"))
+            steps.append((self._attempts_of("first", OK), 1))
+        add = self.usual[judged] = observing(histograms, steps)
+        return add
+
+    def ended(self, outcome: Outcome, exemplar: dict[str, str], *, answered: bool) -> None:
+        """Count a call that ended, with an exemplar; the rest is as with `ending`."""
+        self.in_flight(-1)
+        self.handled(outcome.code).inc(1, exemplar)
+        self.seconds.observe(outcome.seconds, exemplar)
+        if answered:
+            for series, amount in self._answer:
+                series.inc(amount)
+
+    def ending(self, code: grpc.StatusCode, *, answered: bool) -> Add:
+        """Return what takes the seconds of calls that ended with this code, and counts them.
+
+        Args:
+            code: the status.
+            answered: whether the one response of a method that streams none was sent, or received.
+        """
+        found = self._endings.get((id(code), answered))
         if found is None:
-            found = observing(self.seconds, (self.handled(code), 1), (self._in_flight, -1))
-            self._endings[id(code)] = found
+            steps = [(self.handled(code), 1), (self._in_flight, -1), *(self._answer if answered else ())]
+            found = self._endings[id(code), answered] = observing([self.seconds], steps)
         return found
 
     def error(self, error: StatusError) -> tuple[Any, Add]:
@@ -115,17 +156,15 @@ class MethodSeries:
             found = self._errors[key] = series, adding(series)
         return found
 
-    def attempt(self, key: Any) -> Add:
-        """Return what takes the seconds of attempts like one, and counts them.
-
-        Args:
-            key: "first", "retry" or "hedge" for one that ended with OK; a pair of that and the code's identity for
-                another.
-        """
-        kind, code = (key[0], CODE_NAMES[key[1]]) if isinstance(key, tuple) else (key, "OK")
-        count = self._instruments["attempts"].labels(self.service, self.method, self._spelled(code), kind)
-        took = self.attempts[key] = observing(self.child("attempt_seconds"), (count, 1))
-        return took
+    def attempt(self, attempt: Attempt) -> None:
+        """Count an attempt."""
+        kind = "first" if attempt.number == 1 else "hedge" if attempt.hedge else "retry"
+        code = OK if attempt.error is None else attempt.error._code
+        took = self._attempts.get((kind, id(code)))
+        if took is None:
+            took = observing([self.child("attempt_seconds")], [(self._attempts_of(kind, code), 1)])
+            self._attempts[kind, id(code)] = took
+        took(max((attempt.ended or attempt.started) - attempt.started, 0.0))
 
     def counter(self, key: str, *labels: str) -> Add:
         """Return what adds to a series of this method by the name of its metric and its further labels."""
@@ -142,12 +181,13 @@ class MethodSeries:
             self._children[(key, *labels)] = found
         return found
 
+    def _attempts_of(self, kind: str, code: grpc.StatusCode) -> Any:
+        return self._instruments["attempts"].labels(self.service, self.method, self._code(code), kind)
+
     def _error(self, code: grpc.StatusCode, *labels: str) -> Any:
         given = labels if self.side is Side.CLIENT else labels[:-1]
         return self._instruments["errors"].labels(self.service, self.method, self._code(code), *given)
 
     def _code(self, code: grpc.StatusCode) -> str:
-        return self._spelled(CODE_NAMES[id(code)])
-
-    def _spelled(self, code: str) -> str:
-        return names.GO_CODES[code] if self._go else code
+        name = CODE_NAMES[id(code)]
+        return names.GO_CODES[name] if self._go else name

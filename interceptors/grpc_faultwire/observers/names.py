@@ -71,7 +71,7 @@ LABELS = (
     Field("state", "state", "closed, open, half_open, forced_open or forced_closed"),
     Field("from_state", "state", "the state that was left"),
     Field("to_state", "state", "the state that was entered"),
-    Field("kind", "kind", "success, failure, neutral or slow"),
+    Field("kind", "kind", "success, failure or neutral"),
 )
 
 _METHOD = ("grpc_service", "grpc_method")
@@ -116,7 +116,10 @@ SERVER_METRICS = _of_calls("server") | {
 
 CLIENT_METRICS = _of_calls("client") | {
     "attempts": Metric(
-        "grpc_client_attempts_total", "counter", "Attempts that ended.", (*_METHOD, "grpc_code", "attempt")
+        "grpc_client_attempts_total",
+        "counter",
+        "Attempts, counted when their call has ended.",
+        (*_METHOD, "grpc_code", "attempt"),
     ),
     "attempt_seconds": Metric(
         "grpc_client_attempt_seconds", "histogram", "How long attempts took, in seconds.", _METHOD
@@ -148,7 +151,10 @@ CLIENT_METRICS = _of_calls("client") | {
         "grpc_client_circuit_rejections_total", "counter", "Calls that a breaker refused.", ("breaker", *_METHOD)
     ),
     "circuit_calls": Metric(
-        "grpc_client_circuit_calls_total", "counter", "Attempts as a breaker judged them.", ("breaker", "kind")
+        "grpc_client_circuit_calls_total",
+        "counter",
+        "Attempts as a breaker judged them, when their call has ended.",
+        ("breaker", "kind"),
     ),
 }
 """What a client counts."""
@@ -201,11 +207,6 @@ CIRCUIT_TRANSITION = EventName(
         Field("open_for", "double", "seconds that it will stay open"),
     ),
 )
-CIRCUIT_CALL = EventName(
-    "circuit_call",
-    "A breaker has recorded an attempt. Not on spans.",
-    (_BREAKER, Field("kind", "string", "success, failure, neutral or slow")),
-)
 HEDGE = EventName(
     "hedge",
     "A further attempt was due beside one in flight.",
@@ -246,7 +247,6 @@ EVENTS = (
     BUDGET,
     CIRCUIT_REJECTED,
     CIRCUIT_TRANSITION,
-    CIRCUIT_CALL,
     HEDGE,
     FALLBACK,
     RECOVERED,

@@ -24,7 +24,7 @@ from grpc_faultwire.observers.meters import Meters
 from grpc_faultwire.observers.propagation import Propagation
 from grpc_faultwire.observers.semconv import STATUS_CODE, Attributes, Conventions
 from grpc_faultwire.observers.span_end import SpanEnd
-from grpc_faultwire.records import Attempt, CallInfo, Event, Outcome, Side, unguarded
+from grpc_faultwire.records import Attempt, CallInfo, Event, Judgement, Outcome, Side, unguarded
 from grpc_faultwire.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ MAX_BREAKERS = 1000
 """How many breakers' opening spans are remembered."""
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
-_CIRCUIT_CALL = names.CIRCUIT_CALL.name
 
 
 class OpenTelemetryObserver:
@@ -207,6 +206,8 @@ class OpenTelemetryObserver:
             span.end()
         elif call.span is not None and (attempt.number > 1 or attempt.delay is not None):
             _add_event(call.span, names.ATTEMPT.name, _of_attempt(attempt))
+        if self._opened and call.span is not None and attempt.judged is not None:
+            self._find_opener(call.span, attempt.judged)
 
     # Events and the end.
 
@@ -217,10 +218,7 @@ class OpenTelemetryObserver:
         if call is None or call.span is None:
             return
         name, told = event.name, event.attributes
-        if name == _CIRCUIT_CALL:
-            if self._opened:
-                self._find_opener(call.span, told)
-        elif name in _FIELDS:
+        if name in _FIELDS:
             error = told.get("error")
             _add_event(call.span, name, {**told, **_of_error(error)} if isinstance(error, StatusError) else told)
             if name == names.CIRCUIT_REJECTED.name:
@@ -241,15 +239,13 @@ class OpenTelemetryObserver:
                 self._opened.clear()
             self._opened[event.attributes["breaker"]] = event
 
-    def _find_opener(self, span: Span, told: Mapping[str, Any]) -> None:
-        breaker = told["breaker"]
-        if breaker in self._opened and told["kind"] == "failure":
-            event = self._opened.pop(breaker, None)
-            if event is not None:
-                _add_event(span, event.name, dict(event.attributes))
-                if len(self._openers) >= MAX_BREAKERS:
-                    self._openers.clear()
-                self._openers[breaker] = span.get_span_context()
+    def _find_opener(self, span: Span, judged: Judgement) -> None:
+        event = self._opened.pop(judged.breaker, None) if judged.kind == "failure" else None
+        if event is not None:
+            _add_event(span, event.name, dict(event.attributes))
+            if len(self._openers) >= MAX_BREAKERS:
+                self._openers.clear()
+            self._openers[judged.breaker] = span.get_span_context()
 
     def on_end(self, call: _Call, outcome: Outcome) -> None:
         """Complete the span, and end it if it was made here."""
@@ -329,7 +325,7 @@ def _is_orphan(call: CallInfo, outcome: Outcome) -> bool:
 
 
 _SIMPLE: dict[str, Callable[[Any], Any]] = {"int": int, "double": float, "string": str, "boolean": bool}
-_NOT_ON_SPANS = (names.BUDGET.name, names.CIRCUIT_CALL.name, names.ITEM_ERROR.name)
+_NOT_ON_SPANS = (names.BUDGET.name, names.ITEM_ERROR.name)
 _FIELDS = {
     event.name: [(field.name, names.NAMESPACE + field.name, _SIMPLE[field.type]) for field in event.fields]
     for event in names.EVENTS

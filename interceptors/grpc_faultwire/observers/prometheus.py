@@ -16,9 +16,9 @@ from grpc_faultwire.observers.circuits import transition_event
 from grpc_faultwire.observers.current import current_span
 from grpc_faultwire.observers.instruments import instruments
 from grpc_faultwire.observers.labels import Labels
-from grpc_faultwire.observers.method_series import MethodSeries
+from grpc_faultwire.observers.method_series import MAX_JUDGEMENTS, MethodSeries
 from grpc_faultwire.observers.series import Add, adding
-from grpc_faultwire.records import Attempt, CallInfo, Event, Kind, Outcome, Side
+from grpc_faultwire.records import CallInfo, Event, Judgement, Kind, Outcome, Side
 
 if TYPE_CHECKING:
     from grpc_faultwire.policies import Transition
@@ -83,7 +83,7 @@ class PrometheusObserver:
         )
         self._overflows: dict[str, Add] = {}
         self._budgets: dict[str, Any] = {}
-        self._circuit_calls: dict[tuple[str, str], Add] = {}
+        self._judgements: dict[Judgement, Add] = {}
         self._go = label_style == "go"
         self._exemplars = exemplars
         self._slow = slow if exemplars else float("inf")
@@ -96,7 +96,6 @@ class PrometheusObserver:
             names.BUDGET.name: self._on_budget,
             names.CIRCUIT_REJECTED.name: self._on_circuit_rejected,
             names.CIRCUIT_TRANSITION.name: self._on_circuit_transition,
-            names.CIRCUIT_CALL.name: self._on_circuit_call,
             names.HEDGE.name: self._on_hedge,
             names.FALLBACK.name: self._on_fallback,
             names.ITEM_ERROR.name: self._on_item_error,
@@ -127,15 +126,8 @@ class PrometheusObserver:
         return method
 
     def on_message(self, method: MethodSeries, direction: Literal["sent", "received"]) -> None:
-        """Count a message."""
+        """Count a message of a stream."""
         (method.sent if direction == "sent" else method.received)(1)
-
-    def on_attempt_end(self, method: MethodSeries, attempt: Attempt) -> None:
-        """Count an attempt."""
-        kind = "first" if attempt.number == 1 else "hedge" if attempt.hedge else "retry"
-        key = kind if attempt.error is None else (kind, id(attempt.error._code))
-        took = method.attempts.get(key) or method.attempt(key)
-        took(max((attempt.ended or attempt.started) - attempt.started, 0.0))
 
     def on_event(self, method: MethodSeries | None, event: Event) -> None:
         """Count a decision. Without a call (the token is None) only breakers and budgets are of interest."""
@@ -148,29 +140,56 @@ class PrometheusObserver:
         self.on_event(None, transition_event(transition))
 
     def on_end(self, method: MethodSeries, outcome: Outcome) -> None:
-        """Count a call that ended."""
-        if outcome.error is None and outcome.seconds < self._slow:
-            method.succeeded(outcome.seconds)
+        """Count a call that ended, and its attempts."""
+        attempts = outcome.attempts
+        if (
+            outcome.error is None
+            and outcome.recovered is None
+            and outcome.seconds < self._slow
+            and len(attempts) == method.attempts
+        ):
+            judged = attempts[0].judged if attempts else None
+            (method.usual.get(judged) or self._usually(method, judged))(outcome.seconds)
         else:
-            exemplar = self._exemplar()
-            # A scrape sees the last one of a series, and each costs more than all counting.
-            if exemplar is None or not method.is_due(time.monotonic()):
-                method.ending(outcome.code)(outcome.seconds)
-            else:
-                method.in_flight(-1)
-                method.handled(outcome.code).inc(1, exemplar)
-                method.seconds.observe(outcome.seconds, exemplar)
-            if outcome.error is not None:
-                errors, count = method.error(outcome.error)
-                count(1) if exemplar is None else errors.inc(1, exemplar)
-        if outcome.exception is not None or outcome.recovered is not None:
-            self._behind(method, outcome)
-        if len(outcome.attempts) > 1:
-            retries = sum(1 for attempt in outcome.attempts if attempt.number > 1 and not attempt.hedge)
-            if retries:
-                method.child("retries").observe(retries)
+            self._unusually(method, outcome)
 
     # How it is counted.
+
+    def _usually(self, method: MethodSeries, judged: Judgement | None) -> Add:
+        """Return what counts a call that ended with OK at once, and was quick."""
+        if judged is None:
+            return method.usually(None)
+        if len(method.usual) < MAX_JUDGEMENTS:
+            breaker = self._labels.breaker(judged.breaker)
+            calls = self._client("circuit_calls", breaker, judged.kind)
+            if breaker == judged.breaker:
+                return method.usually(judged, (calls, 1))
+            calls.inc()  # what stands for values that are too many is counted each time
+        else:
+            self._judged(judged)
+        return method.usual.get(None) or method.usually(None)
+
+    def _unusually(self, method: MethodSeries, outcome: Outcome) -> None:
+        error, exemplar = outcome.error, self._exemplar()
+        answered = error is None and (outcome.recovered is None or method.side is Side.SERVER)
+        # A scrape sees the last one of a series, and each costs more than all counting.
+        if exemplar is None or not method.is_due(time.monotonic()):
+            method.ending(outcome.code, answered=answered)(outcome.seconds)
+        else:
+            method.ended(outcome, exemplar, answered=answered)
+        if error is not None:
+            errors, count = method.error(error)
+            count(1) if exemplar is None else errors.inc(1, exemplar)
+        if outcome.exception is not None or outcome.recovered is not None:
+            self._behind(method, outcome)
+        retries = 0
+        for attempt in outcome.attempts:
+            method.attempt(attempt)
+            if attempt.judged is not None:
+                self._judged(attempt.judged)
+            retries += attempt.number > 1 and not attempt.hedge
+        if retries:
+            method.child("retries").observe(retries)
 
     def _remember(self, call: CallInfo) -> MethodSeries:
         method = self._of(call)
@@ -264,14 +283,14 @@ class PrometheusObserver:
         self._client("circuit_state", breaker, before).set(0)
         self._client("circuit_state", breaker, after).set(1)
 
-    def _on_circuit_call(self, _method: MethodSeries | None, event: Any) -> None:
-        key = event["breaker"], event["kind"]
-        count = self._circuit_calls.get(key)
+    def _judged(self, judged: Judgement) -> None:
+        """Count what a breaker made of an attempt."""
+        count = self._judgements.get(judged)
         if count is None:
-            labels = self._labels.breaker(str(key[0])), self._labels.word(key[1])
-            count = adding(self._client("circuit_calls", *labels))
-            if labels == key:  # what stands for values that are too many is counted each time
-                self._circuit_calls[key] = count
+            breaker = self._labels.breaker(judged.breaker)
+            count = adding(self._client("circuit_calls", breaker, judged.kind))
+            if breaker == judged.breaker:  # as above
+                self._judgements[judged] = count
         count(1)
 
     def _client(self, key: str, *labels: str) -> Any:

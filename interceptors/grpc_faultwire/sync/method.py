@@ -49,9 +49,7 @@ class Method:
         "_counts",
         "_defaults",
         "_injects",
-        "_message",
         "_plan",
-        "_prepares",
         "_streams_requests",
         "hedges",
         "replays",
@@ -62,12 +60,10 @@ class Method:
         self._backoffs = backoffs
         self._activates = plan.audience.activates
         self._counts = plan.audience.counts_messages
-        self._message = plan.audience.message
         self._injects = plan.audience.injects
         self._streams_requests = plan.call.kind.request_streaming
         self._defaults: dict[str, Any] = {} if plan.wait_for_ready is None else {"wait_for_ready": plan.wait_for_ready}
         self._adds = self._injects or bool(self._defaults)
-        self._prepares = self._counts or self._streams_requests
         self.hedges = plan.hedges
         self.replays = replays
 
@@ -133,7 +129,7 @@ class Method:
         flow: Any = Flow(self._plan, timeout)  # a Flow, until it is let go below
         requests: Any = None
         raised: Any = None
-        if self._prepares or metadata:
+        if self._streams_requests or metadata:
             requests, metadata = self._prepared(flow, request, metadata)
         try:
             try:
@@ -149,8 +145,6 @@ class Method:
                     given = {"timeout": attempt.timeout, "metadata": metadata}
                 response, raised = _attempted(flow.activate() if self._activates else None, send, sent, given)
                 if raised is None:
-                    if self._counts:
-                        self._message(flow.tokens, "received")
                     if self._plan.learn is not None:
                         flow.learn(request, response[0] if with_call else response)
                     flow.settle(attempt, None)
@@ -206,8 +200,6 @@ class Method:
         if metadata and flow.retriable:
             metadata = tuple(metadata)
         if not self._streams_requests:
-            if self._counts:
-                self._message(flow.tokens, "sent")
             return None, metadata
         if self.replays:
             return Requests(request, flow, self._plan.replay_bytes), metadata

@@ -146,8 +146,6 @@ class Running:
             self._settle(attempt, error, inner)
 
     def _settle(self, attempt: Attempt, error: StatusError | None, inner: Any = None) -> None:
-        if error is None and attempt.ended is None and not self.flow.plan.call.kind.response_streaming:
-            self.flow.message("received")
         delay = self.flow.settle(attempt, error)
         self._settled(attempt, inner)
         self._go_on(delay)

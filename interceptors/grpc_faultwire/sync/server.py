@@ -57,7 +57,7 @@ class ServerInterceptor(Interception, grpc.ServerInterceptor):
 
 def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
     run = _active(behavior) if served.activates else behavior
-    serializer, counts, message = served.serializer, served.counts, served.message
+    serializer = served.serializer
 
     def respond(request: Any, context: Any) -> Any:
         call = ServerCall(served, context)
@@ -65,8 +65,6 @@ def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
         try:
             if served.streamed or type(request) is Malformed:
                 request = _received(request, call)
-            elif counts:
-                message(call.tokens, "received")
             response = run(request, Context(call))
             leaving = call.returned(response, serializer=serializer)
         except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
@@ -75,8 +73,6 @@ def _unary(behavior: Callable[..., Any], served: Served) -> Callable[..., Any]:
             response, leaving = _recover(call, leaving, serializer)
         if leaving is not None or call.details is not None:
             _leave(call, leaving)
-        if counts:
-            message(call.tokens, "sent")
         return response
 
     return respond
@@ -211,10 +207,7 @@ def _leave(call: ServerCall, leaving: Exit) -> None:
 def _received(request: Any, call: ServerCall) -> Any:
     if call.served.streamed:
         return Requests(request, call)
-    checked(request)
-    if call.served.counts:
-        call.message("received")
-    return request
+    return checked(request)
 
 
 _END = object()

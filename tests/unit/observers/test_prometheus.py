@@ -18,9 +18,9 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from faultwire.testing.v1 import scripted_pb2
-from grpc_faultwire import Internal, NotFound, StatusError
+from grpc_faultwire import Internal, NotFound, StatusError, Unavailable
 from grpc_faultwire.observers import PrometheusObserver, names
-from grpc_faultwire.records import OK, Attempt, CallInfo, Event, Kind, Outcome, Side
+from grpc_faultwire.records import OK, Attempt, CallInfo, Event, Judgement, Kind, Outcome, Side
 
 SERVICE = scripted_pb2.DESCRIPTOR.services_by_name["Scripted"]
 
@@ -240,7 +240,6 @@ def test_events_of_policies() -> None:
         (names.BUDGET, {"target": "shop:443", "tokens": 7.0}),
         (names.CIRCUIT_REJECTED, {"breaker": "shop", "state": "open", "retry_after": 1.0}),
         (names.CIRCUIT_TRANSITION, {"breaker": "shop", "from_state": "closed", "to_state": "open"}),
-        (names.CIRCUIT_CALL, {"breaker": "shop", "kind": "failure"}),
         (names.HEDGE, {"attempt": 2, "result": "sent"}),
         (names.FALLBACK, {"category": "transport", "result": "answered"}),
     ]
@@ -254,7 +253,6 @@ def test_events_of_policies() -> None:
     assert value(registry, "grpc_client_retry_budget_tokens", target="shop:443") == 7
     assert value(registry, "grpc_client_circuit_rejections_total", breaker="shop") == 1
     assert value(registry, "grpc_client_circuit_state", state="open") == 1
-    assert value(registry, "grpc_client_circuit_calls_total", kind="failure") == 1
     assert value(registry, "grpc_client_hedges_total", result="sent") == 1
     assert value(registry, "grpc_client_fallbacks_total", category="transport", result="answered") == 1
 
@@ -269,10 +267,58 @@ def test_attempts() -> None:
         Attempt(number=2, started=5.0, ended=6.0),
         Attempt(number=3, started=5.0, ended=6.0, hedge=True),
     ):
-        observer.on_attempt_end(token, attempt)
+        observer.on_end(token, Outcome(OK, 1.0, "done", attempts=[attempt]))
     for kind in ("first", "retry", "hedge"):
         assert value(registry, "grpc_client_attempts_total", attempt=kind, grpc_code="OK") == 1
     assert value(registry, "grpc_client_attempt_seconds_sum") == 2
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one breaker", "more than labels or calls are kept for"])
+def test_judgements_of_breakers(many: bool) -> None:
+    """What breakers made of attempts is counted, along with usual calls or alone."""
+    registry = CollectorRegistry()
+    observer = PrometheusObserver(registry, max_breakers=6)
+    breakers = [f"shop{number}" for number in range(9 if many else 1)]
+    for _ in range(3):
+        for breaker in breakers:
+            for error, kind in ((None, "success"), (NotFound(), "success"), (Unavailable(), "failure")):
+                attempt = Attempt(1, 5.0, ended=6.0, error=error, judged=Judgement(breaker, kind))
+                code = OK if error is None else error.code()
+                run(observer, call(side=Side.CLIENT), Outcome(code, 0.5, "done", error, [attempt]))
+    for kind, times in (("success", 6), ("failure", 3)):
+        for breaker in breakers[:6]:
+            assert value(registry, "grpc_client_circuit_calls_total", breaker=breaker, kind=kind) == times
+        expected = 3 * times if many else None
+        assert (
+            registry.get_sample_value("grpc_client_circuit_calls_total", {"breaker": "_OTHER", "kind": kind})
+            == expected
+        )
+    assert value(registry, "grpc_client_handled_total", grpc_code="OK") == 3 * len(breakers)
+    assert value(registry, "grpc_client_attempt_seconds_count") == 9 * len(breakers)
+    assert value(registry, "grpc_client_in_flight") == 0
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("side", list(Side))
+def test_the_one_message_of_a_side_that_does_not_stream(kind: Kind, side: Side) -> None:
+    """A request belongs to every call that begins, a response to every OK; those of streams are told one by one."""
+    registry = CollectorRegistry()
+    observer = PrometheusObserver(registry, slow=0.5)
+    attempts = [Attempt(1, 0.0, ended=0.1)] if side is Side.CLIENT else []
+    info = CallInfo(service="shop.v1.Shop", method="GetBook", kind=kind, side=side)
+    for ended in (
+        Outcome(OK, 0.1, "done", attempts=attempts),
+        Outcome(OK, 0.9, "done", attempts=attempts),
+        Outcome(OK, 0.1, "done", attempts=attempts, recovered=Unavailable()),
+        Outcome(NotFound().code(), 0.1, "done", NotFound(), attempts),
+    ):
+        run(observer, info, ended)
+    # What a caller's fallback answers is no message.
+    answers = 2 if side is Side.CLIENT else 3
+    names_of = ("sent", "received") if side is Side.CLIENT else ("received", "sent")
+    expected = (0 if kind.request_streaming else 4, 0 if kind.response_streaming else answers)
+    for name, count in zip(names_of, expected, strict=True):
+        assert value(registry, f"grpc_{side.value}_msg_{name}_total") == count
 
 
 WORKER = """
@@ -280,12 +326,15 @@ import sys
 from prometheus_client import CollectorRegistry
 from grpc_faultwire import NotFound
 from grpc_faultwire.observers import PrometheusObserver
-from grpc_faultwire.records import CallInfo, Event, Kind, Outcome, Side, OK
+from grpc_faultwire.records import OK, Attempt, CallInfo, Event, Judgement, Kind, Outcome, Side
 observer = PrometheusObserver(CollectorRegistry())
 info = CallInfo(service="shop.v1.Shop", method="GetBook", kind=Kind.UNARY, side=Side.SERVER)
 for _ in range(int(sys.argv[1])):
     observer.on_end(observer.on_start(info), Outcome(code=OK, seconds=0.1, how="done"))
 observer.on_start(info)
+info = CallInfo(service="shop.v1.Shop", method="GetBook", kind=Kind.UNARY, side=Side.CLIENT)
+attempts = [Attempt(1, 0.0, ended=0.1, judged=Judgement("b", "success"))]
+observer.on_end(observer.on_start(info), Outcome(code=OK, seconds=0.1, how="done", attempts=attempts))
 state = {"breaker": "b", "from_state": "closed", "to_state": sys.argv[2]}
 observer.on_event(None, Event(name="circuit_transition", attributes=state))
 """
@@ -303,6 +352,10 @@ def test_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert value(registry, "grpc_server_handled_total", grpc_code="OK") == 7
     assert value(registry, "grpc_server_handling_seconds_count") == 7
     assert value(registry, "grpc_server_in_flight") == 2
+    assert value(registry, "grpc_client_attempt_seconds_count") == 2
+    assert value(registry, "grpc_client_handling_seconds_sum") == pytest.approx(0.2)
+    assert value(registry, "grpc_client_msg_received_total") == 2
+    assert value(registry, "grpc_client_circuit_calls_total", kind="success") == 2
     assert value(registry, "grpc_client_circuit_state", state="open") == 1
     assert value(registry, "grpc_client_circuit_state", state="closed") == 0
 
