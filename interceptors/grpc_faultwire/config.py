@@ -146,9 +146,9 @@ class CallOptions(NamedTuple):
     policy: bool = True
 
 
-_NOTHING_SAID = CallOptions()
+NOTHING_SAID = CallOptions()
 CALL_OPTIONS: contextvars.ContextVar[CallOptions] = contextvars.ContextVar(
-    "faultwire_call_options", default=_NOTHING_SAID
+    "faultwire_call_options", default=NOTHING_SAID
 )
 """What the calls made here and now say for themselves."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from grpc_faultwire.config import CALL_OPTIONS, ClientPolicy, by_service
+from grpc_faultwire.config import CALL_OPTIONS, NOTHING_SAID, CallOptions, ClientPolicy, by_service
 from grpc_faultwire.decisions import CallDecisions, name_of
 from grpc_faultwire.plan import Noting
-from grpc_faultwire.policies import Breaker, BreakerState, Budget, Health, Latencies
+from grpc_faultwire.policies import OK, Breaker, BreakerState, Budget, Health, Latencies, Permit, Refusal
 from grpc_faultwire.presets import is_idempotent, is_safe
-from grpc_faultwire.records import CallInfo, Judgement, Kind
+from grpc_faultwire.records import Attempt, CallInfo, Judgement, Kind
 from grpc_faultwire.redaction import encodable
 from grpc_faultwire.state import PolicyState
 
@@ -62,6 +62,7 @@ class MethodPolicies:
         self.wait_for_ready = settings.wait_for_ready
         self.timeout = settings.timeout
         self.watched = not call.kind.response_streaming
+        self._is_brief = False
         self._budget: Budget | None = None
         self._breaker: Breaker | None = None
         self._key = by_service(call) if settings.breaker_key is by_service else None
@@ -74,8 +75,13 @@ class MethodPolicies:
     def begin(self, flow: Noting) -> CallDecisions | None:
         """Return the decisions about a call that begins; None if the call wants none."""
         options = CALL_OPTIONS.get()
-        if not options.policy:
-            return None
+        return self._decisions(flow, options) if options.policy else None
+
+    def following(self, flow: Noting) -> CallDecisions:
+        """Return the decisions about a call whose attempt `first` returned, whoever asks."""
+        return self._decisions(flow, NOTHING_SAID)
+
+    def _decisions(self, flow: Noting, options: CallOptions) -> CallDecisions:
         if self._budget is None and self.settings.budget is not None:
             self._budget = self.state.budget(self.call.target, self.settings.budget)
         breaker = self._breaker
@@ -83,8 +89,38 @@ class MethodPolicies:
             breaker = self._find_breaker()
         else:
             breaker.used = True
+        if not self._is_brief:  # from the second call on, when budget and breaker are known
+            known = self.settings.breaker is None or self._breaker is not None
+            self._is_brief = known and self.hedge is None and self.learn is None
         idempotent = self.idempotent if options.idempotent is None else options.idempotent
         return CallDecisions(self, flow, self._budget, breaker, idempotent)
+
+    def first(self, now: float, timeout: float | None) -> Attempt | None:
+        """Return the first attempt of a call that nothing is special about, admitted; None: ask `begin`."""
+        if not self._is_brief or CALL_OPTIONS.get() is not NOTHING_SAID:
+            return None
+        breaker = self._breaker
+        permit: Permit | Refusal | None = None
+        if breaker is not None:
+            if breaker.forgotten or not breaker.passing:
+                return None
+            breaker.used = True
+            permit = breaker.acquire(now, timeout=timeout, watched=self.watched)
+            if isinstance(permit, Refusal) or permit.shadowed:  # it has opened just now
+                return None
+        limit = self.settings.attempt_timeout
+        if limit is not None and (timeout is None or timeout > limit):
+            timeout = limit
+        return Attempt(1, now, timeout, permit)
+
+    def succeeded(self, attempt: Attempt, now: float) -> None:
+        """Credit the breaker and the budget with an attempt that `first` returned."""
+        permit = attempt.permit
+        if permit is not None:
+            permit.record(Health.SUCCESS, now)
+            attempt.judged = self.judged(permit.breaker, Health.SUCCESS)
+        if self._budget is not None:
+            self._budget.credit(OK)
 
     def _find_breaker(self) -> Breaker | None:
         """Return the breaker of this call's key, and keep it if all calls of the method have that."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
+from grpc_faultwire.audience import Tokens
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.local_errors import cancelled
 from grpc_faultwire.plan import UNANSWERED, Decisions, Plan
@@ -30,6 +31,7 @@ class Flow:
     Args:
         plan: its method's.
         timeout: seconds that the caller allows for all of it. None: no limit.
+        begun: what `Plan.begin` returned for the call, if it has begun already; it may have ended with OK.
 
     Attributes:
         attempts: so far, the newest last.
@@ -68,9 +70,9 @@ class Flow:
         "told",
     )
 
-    def __init__(self, plan: Plan, timeout: float | None = None) -> None:
+    def __init__(self, plan: Plan, timeout: float | None = None, begun: tuple[Attempt, Tokens] | None = None) -> None:
         self.plan = plan
-        self.started = plan.clock()
+        self.started = plan.clock() if begun is None else begun[0].started
         timeout = plan.timeout if timeout is None else timeout
         self.timeout = timeout
         # A timeout that is no number fails here, as in grpc, and before anybody has heard of the call.
@@ -89,8 +91,23 @@ class Flow:
         self._recovered: StatusError | None = None
         self._refused = False
         self._lock = threading.Lock()
+        self._decisions = None
+        if begun is not None:
+            self._take_over(*begun)
+            return
         self.tokens = plan.audience.start(plan.call)
-        self._decisions = None if plan.policies is None else plan.policies.begin(self)
+        if plan.policies is not None:
+            self._decisions = plan.policies.begin(self)
+
+    def _take_over(self, attempt: Attempt, tokens: Tokens) -> None:
+        self.tokens = tokens
+        self.attempts.append(attempt)
+        if attempt.ended is not None:  # with OK: see `Plan.succeed`
+            self._ended, self.how, self.told = attempt.ended, "done", True
+            return
+        self._open.append(attempt)
+        if self.plan.policies is not None:
+            self._decisions = self.plan.policies.following(self)
 
     def send(self) -> Attempt | None:
         """Begin an attempt, which the adapter then puts on the wire.

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from grpc_faultwire.audience import Audience
+from grpc_faultwire.audience import Audience, Tokens
 from grpc_faultwire.errors import StatusError
-from grpc_faultwire.records import Attempt, CallInfo, Event
+from grpc_faultwire.records import OK, Attempt, CallInfo, Event, Kind, Outcome
 
 REPLAY_BYTES = 256 * 1024
 """Serialized requests of one call that are kept for another attempt; with more, the call is not retried."""
@@ -103,6 +103,21 @@ class Policies(Protocol):
         ...
 
 
+class BriefPolicies(Policies, Protocol):
+    """Policies that can do with less for a call that is one attempt and OK, as most are."""
+
+    def first(self, now: float, timeout: float | None) -> Attempt | None:
+        """Return the first attempt of a call, admitted; None: something about the call is special, so ask `begin`."""
+        ...
+
+    def succeeded(self, attempt: Attempt, now: float) -> None:
+        """Learn that the first attempt has ended with OK."""
+
+    def following(self, flow: Noting) -> Decisions | None:
+        """Return the decisions about a call whose first attempt has not."""
+        ...
+
+
 class PolicySource(Protocol):
     """What the policies of a channel are taken from."""
 
@@ -118,7 +133,7 @@ class Plan:
         call: what is called.
         clock: returns seconds that never go back, such as `time.monotonic`.
         audience: the observers.
-        policies: what decides about attempts. None: every call is one attempt.
+        policies: what decides about attempts, `Policies` or `BriefPolicies`. None: every call is one attempt.
         random: returns numbers in [0, 1), for jitter.
 
     Attributes:
@@ -126,6 +141,7 @@ class Plan:
         hedges: whether further attempts may be sent beside those in flight.
         learn: what is told of every good answer: request, response, clock reading. None: nothing is.
         replay_bytes: bytes of a request stream that are kept for another attempt.
+        simple: whether calls may do without a flow until something goes wrong: see `begin`.
         wait_for_ready: for calls whose caller does not say.
     """
 
@@ -138,6 +154,7 @@ class Plan:
         "policies",
         "random",
         "replay_bytes",
+        "simple",
         "timeout",
         "wait_for_ready",
     )
@@ -148,16 +165,63 @@ class Plan:
         *,
         clock: Callable[[], float],
         audience: Audience,
-        policies: Policies | None = None,
+        policies: Any = None,
         random: Callable[[], float] | None = None,
     ) -> None:
         self.call = call
         self.clock = clock
         self.audience = audience
-        self.policies = policies
+        self.policies: Any = policies
         self.random = random
         self.timeout: float | None = getattr(policies, "timeout", None)
         self.hedges: bool = getattr(policies, "hedge", None) is not None
         self.learn: Callable[[Any, Any, float], None] | None = getattr(policies, "learn", None)
         self.replay_bytes: int = getattr(policies, "replay_bytes", REPLAY_BYTES)
         self.wait_for_ready: bool | None = getattr(policies, "wait_for_ready", None)
+        self.simple = (
+            (policies is None or hasattr(policies, "first"))
+            and not (self.hedges or self.learn or audience.activates or audience.injects)
+            and self.wait_for_ready is None
+            and call.kind is Kind.UNARY
+        )
+
+    def begin(self, timeout: float | None) -> tuple[Attempt, Tokens] | None:
+        """Begin a call that nobody but its caller can end, while nothing about it is special.
+
+        It is as cheap as it may be: nothing is locked, and nothing is prepared for what policies decide after failures.
+        Unless it ends with OK (see `succeed`), a `Flow` goes on with it.
+
+        Args:
+            timeout: seconds that the caller allows.
+
+        Returns:
+            The first attempt and what the observers know the call by; None: nothing has begun, and it takes a flow.
+        """
+        if timeout is None:
+            timeout = self.timeout
+        elif not isinstance(timeout, float | int):
+            return None
+        now = self.clock()
+        if self.policies is None:
+            attempt = Attempt(1, now, timeout)
+        else:
+            admitted = self.policies.first(now, timeout)
+            if admitted is None:
+                return None
+            attempt = admitted
+        audience = self.audience
+        tokens = audience.start(self.call)
+        if audience.on_attempt_start:
+            audience.tell(audience.on_attempt_start, tokens, attempt)
+        return attempt, tokens
+
+    def succeed(self, attempt: Attempt, tokens: Tokens) -> None:
+        """End a call that `begin` began, with OK."""
+        attempt.ended = now = self.clock()
+        if self.policies is not None:
+            self.policies.succeeded(attempt, now)
+        audience = self.audience
+        if audience.on_attempt_end:
+            audience.tell(audience.on_attempt_end, tokens, attempt)
+        if audience.hears_ends:
+            audience.ended(tokens, Outcome(OK, now - attempt.started, "done", None, (attempt,)))

@@ -55,10 +55,11 @@ class Watcher:
 
 def policies(case: str) -> tuple[ClientPolicy, PolicyState]:
     """Return policies that stop nothing, or have stopped everything."""
-    policy, state = ClientPolicy(breaker=BreakerPolicy(minimum_calls=10**6), breaker_key=lambda _: "all"), PolicyState()
-    if case == "refused":
-        state.breaker("all", BreakerPolicy()).force_open(time.monotonic())
-    return policy, state
+    if case != "refused":
+        return ClientPolicy(breaker=BreakerPolicy(minimum_calls=10**6)), PolicyState()
+    state = PolicyState()
+    state.breaker("all", BreakerPolicy()).force_open(time.monotonic())
+    return ClientPolicy(breaker_key=lambda _: "all"), state
 
 
 def collected(run: Callable[[], None], settle: Callable[[], None] = lambda: None) -> int:
@@ -103,6 +104,22 @@ def test_sync_calls_leave_no_garbage(address: str, shape: str, case: str) -> Non
 
         # The threads in which grpc reads requests end a little later.
         assert collected(run, lambda: time.sleep(0.1)) < CALLS
+
+
+def test_sync_calls_in_which_something_else_is_raised_leave_no_garbage(address: str) -> None:
+    """Such as grpc's ValueError on a channel that was closed."""
+    inner = grpc.insecure_channel(address)
+    with wrap_channel(inner, *policies("ok")[:1], observers=[Watcher()]) as channel:
+        call = channel.unary_unary(UNARY)
+        call(b"x")
+        inner.close()
+
+        def run() -> None:
+            for _ in range(CALLS):
+                with pytest.raises(ValueError, match="closed"):
+                    call(b"x")
+
+        assert collected(run) < CALLS
 
 
 @pytest.mark.parametrize("case", ["ok", "failed", "refused"])

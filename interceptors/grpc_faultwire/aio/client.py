@@ -111,8 +111,8 @@ class InterceptedRunning(Running):
 
     _hears_of_responses = False
 
-    def __init__(self, flow: Flow, send: Send, method: Method) -> None:
-        super().__init__(flow, send, method)
+    def __init__(self, method: Method, send: Send, timeout: float | None) -> None:
+        super().__init__(method, send, timeout)
         self._proceeding: set[asyncio.Task[None]] = set()
 
     async def open(self, request: Any, metadata: Any) -> None:

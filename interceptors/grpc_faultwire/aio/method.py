@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from grpc_faultwire.aio.recovering import Backoffs
 from grpc_faultwire.aio.running import Running, Send
-from grpc_faultwire.flow import Flow
 from grpc_faultwire.plan import Plan
 
 R = TypeVar("R", bound=Running)
@@ -79,5 +78,4 @@ class Method:
 
     def prepare(self, running: type[R], send: Send, timeout: float | None) -> R:
         """Begin a call, of which nothing is on the wire yet."""
-        flow = Flow(self.plan, timeout)
-        return running(flow, send, self)
+        return running(self, send, timeout)

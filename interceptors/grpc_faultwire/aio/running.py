@@ -46,23 +46,26 @@ class Running(Recovering):
     """One call, over as many attempts as it takes.
 
     Args:
-        flow: what is decided.
-        send: puts an attempt on the wire.
         method: what is called.
+        send: puts an attempt on the wire.
+        timeout: seconds that the caller allows.
 
     Attributes:
+        flow: what is decided; made when something is to be: see `Plan.begin`.
         requests: keeps the requests of a call that may be sent again; None if it may not, or has but one.
     """
 
     __slots__ = (
         "__weakref__",
         "_attempt",
+        "_begun",
         "_deserialized",
         "_hedges",
         "_metadata",
         "_method",
         "_reference",
         "_send",
+        "_timeout",
         "requests",
     )
 
@@ -70,9 +73,13 @@ class Running(Recovering):
     _hears_of_responses: ClassVar[bool] = True
     """Whether the deserializer is ours, and tells `deserialized`."""
 
-    def __init__(self, flow: Flow, send: Send, method: Method) -> None:
+    def __init__(self, method: Method, send: Send, timeout: float | None) -> None:
         # What `Running` is made of has no constructors of its own: this one runs for every call.
-        self.flow = flow
+        plan = method.plan
+        self._timeout = timeout
+        self._begun = plan.begin(timeout) if plan.simple else None
+        if self._begun is None:
+            self.flow = Flow(plan, timeout)
         self.loop = method.loop
         self.call = self.error = self.requests = None
         self.ended = False
@@ -88,6 +95,15 @@ class Running(Recovering):
         self._request = self._following = self._timer = None
         self._last = UNANSWERED
         self._waiters = self._callbacks = self._face = self._handle = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name != "flow":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            begun, self._begun = self._begun, None
+            self.flow = flow = Flow(self._method.plan, self._timeout, begun)
+            return flow
 
     # Attempts.
 
@@ -116,6 +132,9 @@ class Running(Recovering):
     def first(self, request: Any, metadata: Any) -> Attempt | None:
         """Begin the first attempt; None if a policy refused it, and the call has ended."""
         self._metadata = metadata
+        if self._begun is not None:
+            self._request = self._following = request
+            return self._begun[0]
         if self._method.streams_requests and self._method.retries and self.flow.retriable:
             self.requests = Requests(self, request, self._context, self._method.replay_bytes)
         else:
@@ -152,7 +171,7 @@ class Running(Recovering):
             self._hedged().add(attempt, call)
             return
         self._attempt, self.call = attempt, call
-        if not (self._method.retries and self.flow.retriable):
+        if not self._method.retries or (self._begun is None and not self.flow.retriable):
             self._forget()
         call.add_done_callback(self._on_done)
         if isinstance(self.requests, Requests):
@@ -301,7 +320,10 @@ class Running(Recovering):
     def _settle(self) -> None:
         if self._attempt is None or self.error is not None:
             return
-        self.flow.settle(self._attempt, None)
+        if self._begun is None:
+            self.flow.settle(self._attempt, None)
+        elif self._attempt.ended is None:
+            self._method.plan.succeed(*self._begun)
 
     def fail(self, error: StatusError) -> None:
         """Go on after the attempt in flight has failed."""

@@ -48,13 +48,14 @@ class Permit:
     """Leave to make one call. Record its outcome, or release it, once; further times do nothing.
 
     Attributes:
+        breaker: who gave it.
         shadowed: whether only shadow mode let the call pass.
     """
 
-    __slots__ = ("_breaker", "_bucket", "_ended", "_healthy", "generation", "shadowed", "started")
+    __slots__ = ("_bucket", "_ended", "_healthy", "breaker", "generation", "shadowed", "started")
 
     def __init__(self, breaker: Breaker, generation: int, started: float, bucket: Bucket | None) -> None:
-        self._breaker = breaker
+        self.breaker = breaker
         self._bucket = bucket
         self._ended = False
         self._healthy = False
@@ -67,7 +68,7 @@ class Permit:
 
     def record(self, health: Health, now: float) -> None:
         """Say how the call ended: ``verdict.health``, at ``now`` on the monotonic clock."""
-        breaker = self._breaker
+        breaker = self.breaker
         lock = breaker._lock
         lock.acquire()  # as in Breaker.acquire()
         try:
@@ -106,7 +107,7 @@ class Permit:
 
         Without it a probe that became a stream of hours would keep the circuit half-open for as long.
         """
-        breaker = self._breaker
+        breaker = self.breaker
         with breaker._lock:
             if self._ended or self._healthy:
                 return
@@ -127,13 +128,14 @@ class Breaker:
 
     Attributes:
         forgotten: its registry has removed it.
+        passing: whether all calls pass: it is closed, or forced to be.
         used: since its registry last looked, by somebody who keeps it.
     """
 
     __slots__ = (
         "_failed_probes", "_generation", "_listener", "_lock", "_neutral", "_neutral_probes", "_notices", "_open_until",
-        "_passing", "_period", "_plain", "_probes", "_refused", "_rng", "_stale", "_state", "_successes", "_window",
-        "forgotten", "key", "policy", "used",
+        "_period", "_plain", "_probes", "_refused", "_rng", "_stale", "_state", "_successes", "_window",
+        "forgotten", "key", "passing", "policy", "used",
     )  # fmt: skip
 
     def __init__(
@@ -184,10 +186,10 @@ class Breaker:
         lock.acquire()  # by name: with `with`, locking takes three times as long
         try:
             window = self._window
-            if now >= window.edge and self._passing:
+            if now >= window.edge and self.passing:
                 self._roll(now)
                 window = self._window
-            if self._passing:
+            if self.passing:
                 bucket = None
                 if watched:
                     bucket = window.current
@@ -261,11 +263,11 @@ class Breaker:
             window.end(bucket)
         if health is _NEUTRAL:
             self._neutral += 1
-            self._neutral_probes += not self._passing
+            self._neutral_probes += not self.passing
             self._probes.pop(permit, None)
         elif permit._healthy and permit._ended and health is _SUCCESS:
             pass  # it was counted when its first message came
-        elif self._passing:
+        elif self.passing:
             if now >= window.edge:
                 window.roll(now)
             window.add(failed=health is _FAILURE, slow=self._is_slow(permit, now))
@@ -332,7 +334,7 @@ class Breaker:
             return None
         if self._state is _OPEN:
             return max(0.0, self._open_until - now)
-        if self._passing or self._has_slot(now):
+        if self.passing or self._has_slot(now):
             return 0.0
         return min(self._probes.values()) - now
 
@@ -356,9 +358,9 @@ class Breaker:
         """Enter a state: a new generation, in which nothing has happened yet."""
         self._generation += 1
         self._state = state
-        self._passing = state in {_CLOSED, _FORCED_CLOSED}
-        self._plain = self._passing and self.policy.slow_call_duration is None
-        if self._passing:
+        self.passing = state in {_CLOSED, _FORCED_CLOSED}
+        self._plain = self.passing and self.policy.slow_call_duration is None
+        if self.passing:
             self._failed_probes = 0
         self._window = Window(self.policy)
         self._probes = {}

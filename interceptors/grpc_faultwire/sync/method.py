@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from grpc_faultwire.audience import Tokens
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.local_errors import failed
@@ -50,6 +51,7 @@ class Method:
         "_defaults",
         "_injects",
         "_plan",
+        "_simple",
         "_streams_requests",
         "hedges",
         "replays",
@@ -64,6 +66,7 @@ class Method:
         self._streams_requests = plan.call.kind.request_streaming
         self._defaults: dict[str, Any] = {} if plan.wait_for_ready is None else {"wait_for_ready": plan.wait_for_ready}
         self._adds = self._injects or bool(self._defaults)
+        self._simple = plan.simple
         self.hedges = plan.hedges
         self.replays = replays
 
@@ -87,14 +90,35 @@ class Method:
             options: the caller's others.
             with_call: ``send`` returns a call object too, and so does this.
         """
-        response, error = self._run(send, request, timeout, metadata, options, with_call=with_call)
-        if error is None:
-            return response
+        begun: Any = None  # until it is let go below, as are the others
+        attempt: Any
+        raised: Any = None
+        if self._simple and options == NO_OPTIONS and (not metadata or type(metadata) is tuple):
+            begun = self._plan.begin(timeout)
+        if begun is not None:
+            attempt, tokens = begun
+            try:
+                response = send(request, timeout=attempt.timeout, metadata=metadata)
+            except grpc.RpcError as failure:
+                raised = failure
+            except BaseException as exception:
+                _close(Flow(self._plan, timeout, begun), exception)
+                begun = attempt = None
+                raise
+            else:
+                self._plan.succeed(attempt, tokens)
+                return response
+        error = None
         try:
+            response, error = self._run(
+                send, request, timeout, metadata, options, with_call=with_call, begun=begun, raised=raised
+            )
+            if error is None:
+                return response
             raise error from error.__cause__
         finally:
             # An error that its own traceback leads back to would live until the next garbage collection.
-            del error
+            begun = attempt = error = raised = None
 
     def wait(
         self, future: Send, request: Any, timeout: float | None, metadata: Any, options: Options
@@ -124,19 +148,30 @@ class Method:
             del error
 
     def _run(
-        self, send: Send, request: Any, timeout: float | None, metadata: Any, options: Options, *, with_call: bool
+        self,
+        send: Send,
+        request: Any,
+        timeout: float | None,
+        metadata: Any,
+        options: Options,
+        *,
+        with_call: bool,
+        begun: tuple[Attempt, Tokens] | None,
+        raised: Any,
     ) -> tuple[Any, StatusError | None]:
-        flow: Any = Flow(self._plan, timeout)  # a Flow, until it is let go below
+        flow: Any = Flow(self._plan, timeout, begun)  # a Flow, until it is let go below
         requests: Any = None
-        raised: Any = None
         if self._streams_requests or metadata:
             requests, metadata = self._prepared(flow, request, metadata)
         try:
-            try:
-                attempt = flow.send()
-            except StatusError as refusal:
-                refused(refusal)
-                attempt = None
+            if begun is not None:
+                attempt = self._following(flow, begun[0], from_rpc_error(raised))
+            else:
+                try:
+                    attempt = flow.send()
+                except StatusError as refusal:
+                    refused(refusal)
+                    attempt = None
             while attempt is not None:
                 sent = request if requests is None else requests.of(attempt)
                 if self._adds or attempt.number > 1 or options != NO_OPTIONS:
@@ -152,7 +187,7 @@ class Method:
                 attempt = self._following(flow, attempt, from_rpc_error(raised))
             return _ended(flow, request, with_call=with_call)
         except BaseException as exception:
-            flow.close(failed(exception, ()), "failed" if isinstance(exception, Exception) else "cancelled")
+            _close(flow, exception)
             raise
         finally:
             # The traceback of what was raised leads back to this frame, and so to itself.
@@ -206,6 +241,11 @@ class Method:
         # Another attempt would find the caller's iterator empty, and its server would answer as if that were all.
         flow.commit()
         return Counted(request, flow) if self._counts else None, metadata
+
+
+def _close(flow: Flow, exception: BaseException) -> None:
+    """End a call in which something else was raised than an RpcError."""
+    flow.close(failed(exception, ()), "failed" if isinstance(exception, Exception) else "cancelled")
 
 
 def _ended(flow: Flow, request: Any, *, with_call: bool) -> tuple[Any, StatusError | None]:
