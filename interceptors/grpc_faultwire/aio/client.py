@@ -94,7 +94,7 @@ class Interceptor:
 
         if details.wait_for_ready is None:
             details = details._replace(wait_for_ready=method.wait_for_ready)
-        running = method.prepare(InterceptedRunning, proceed, details.timeout)
+        running = InterceptedRunning(method, proceed, details.timeout)
         if kind.request_streaming:
             # Another attempt would find the caller's iterator empty, and its server would answer as if that were all.
             running.flow.commit()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 from grpc_faultwire.aio.recovering import Backoffs
-from grpc_faultwire.aio.running import Running, Send
 from grpc_faultwire.plan import Plan
 
-R = TypeVar("R", bound=Running)
+if TYPE_CHECKING:
+    from grpc_faultwire.aio.running import Running
 
 
 class Method:
@@ -75,7 +75,3 @@ class Method:
     def wants_bytes(self) -> bool:
         """Whether the requests of a stream are counted, or kept for another attempt."""
         return self.streams_requests and (self.counts or self.retries)
-
-    def prepare(self, running: type[R], send: Send, timeout: float | None) -> R:
-        """Begin a call, of which nothing is on the wire yet."""
-        return running(self, send, timeout)

@@ -40,7 +40,7 @@ class MultiCallable:
     def _begin(self, request: Any, timeout: float | None, metadata: Any, options: dict[str, Any]) -> Running:
         if options["wait_for_ready"] is None:
             options["wait_for_ready"] = self._method.wait_for_ready
-        running = self._method.prepare(Running, partial(self._inner, **options), timeout)
+        running = Running(self._method, partial(self._inner, **options), timeout)
         running.start(request, metadata)
         return running
 

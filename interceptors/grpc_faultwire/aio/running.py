@@ -11,7 +11,7 @@ import contextvars
 import logging
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import grpc
 import grpc.aio
@@ -117,12 +117,15 @@ class Running(Recovering):
         Raises:
             Exception: what grpc raises at once, such as UsageError on a closed channel.
         """
-        attempt = self.first(request, metadata)
+        attempt = self.first(request, metadata) if self._begun is None else self._begun[0]
         if attempt is None:
             return
         owner = OWNER.set(self._reference)  # own(), written out: every call comes here
         try:
-            self._put(attempt)
+            if self._begun is None:
+                self._put(attempt)
+            else:
+                self._begin(attempt, request, metadata)
         except BaseException as raised:
             self.end(failed(raised, grpc.aio.Metadata()), "failed")
             raise
@@ -217,6 +220,17 @@ class Running(Recovering):
             call = self._send(self._following, timeout=attempt.timeout, metadata=metadata)
         self.adopt(attempt, call)
 
+    def _begin(self, attempt: Attempt, request: Any, metadata: Any) -> None:
+        """Put the first attempt on the wire of a call that may need no flow: `first`, `_put` and `adopt` in short."""
+        send = cast("Send", self._send)
+        if self._method.retries:
+            self._metadata, self._request, self._following = metadata, request, request
+        else:
+            self._send = None
+        call = send(request, timeout=attempt.timeout, metadata=metadata)
+        self._attempt, self.call = attempt, call
+        call.add_done_callback(self._on_done)
+
     def close(self) -> None:
         """Send nothing any more: the channel is closed."""
         if self._hedges is not None and self._hedges.flying:
@@ -305,7 +319,9 @@ class Running(Recovering):
         """Learn that the one response could be deserialized: grpc.aio does so right after a status of OK."""
         self._deserialized = True
         self._method.answering = None
-        if self.ended and not self._method.learns:
+        if self._begun is not None and self._attempt is not None and self._attempt.ended is None and self.ended:
+            self._method.plan.succeed(*self._begun)
+        elif self.ended and not self._method.learns:
             self._settle()
 
     async def _teach(self, call: Any, request: Any) -> None:
