@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
-from grpc_faultwire.records import CallInfo, Side
+from grpc_faultwire.records import CODE_NAMES, CallInfo, Side
 
 MAX_LENGTH = 256
 """Characters beyond which no value is kept."""
@@ -115,7 +115,7 @@ class Labels:
     def reason(self, error: StatusError) -> str:
         """Return a declared reason, or the code's name where none was said."""
         reason = error.reason
-        if reason in self._reasons or reason == error.code().name:
+        if reason in self._reasons or reason == CODE_NAMES[id(error._code)]:
             return reason
         if error.declaration is not None and error.declaration.reason == reason:
             return self._reason(reason)

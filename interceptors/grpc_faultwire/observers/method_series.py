@@ -17,6 +17,23 @@ MAX_JUDGEMENTS = 4
 """How many judgements of breakers are counted along with a method's usual calls. The rule is one breaker."""
 
 
+class ErrorSeries:
+    """A counter of errors.
+
+    Attributes:
+        add: adds to it.
+        exemplar_at: when it was given an exemplar, in seconds that never go back.
+        series: prometheus_client's.
+    """
+
+    __slots__ = ("add", "exemplar_at", "series")
+
+    def __init__(self, series: Any) -> None:
+        self.series = series
+        self.add = adding(series)
+        self.exemplar_at = float("-inf")
+
+
 class MethodSeries:
     """What `PrometheusObserver` counts a method's calls with: its token.
 
@@ -25,6 +42,11 @@ class MethodSeries:
         labels: what the values of labels are bounded by.
         key: the side, the shape, and the labels of service and method.
         go: whether codes and types are spelled as go-grpc-middleware does.
+
+    Attributes:
+        attempts: how many a usual call has: none on servers.
+        exemplar_at: when its series were given an exemplar, in seconds that never go back.
+        usual: what counts calls that ended with OK at once, by what a breaker made of them.
     """
 
     __slots__ = (
@@ -34,7 +56,6 @@ class MethodSeries:
         "_counters",
         "_endings",
         "_errors",
-        "_exemplar_at",
         "_go",
         "_in_flight",
         "_instruments",
@@ -42,6 +63,7 @@ class MethodSeries:
         "_labels",
         "_type",
         "attempts",
+        "exemplar_at",
         "in_flight",
         "method",
         "received",
@@ -79,22 +101,11 @@ class MethodSeries:
         self._attempts: dict[tuple[str, int], Add] = {}
         self.rejections: dict[str, Add] = {}
         self._endings: dict[tuple[int, bool], Add] = {}
-        self._errors: dict[tuple[Any, ...], tuple[Any, Add]] = {}
+        self._errors: dict[tuple[Any, ...], ErrorSeries] = {}
         self._counters: dict[tuple[str, ...], Add] = {}
-        self._exemplar_at = float("-inf")
+        self.exemplar_at = float("-inf")
         self._children: dict[tuple[str, ...], Any] = {}
         self.handled(OK)
-
-    def is_due(self, now: float) -> bool:
-        """Tell whether the last exemplar is a second old.
-
-        Args:
-            now: seconds that never go back.
-        """
-        if now - self._exemplar_at < 1.0:
-            return False
-        self._exemplar_at = now
-        return True
 
     def initialise(self) -> None:
         """Make the series of what may go wrong here, at 0: a rate does not see a series begin."""
@@ -144,16 +155,15 @@ class MethodSeries:
             found = self._endings[id(code), answered] = observing([self.seconds], steps)
         return found
 
-    def error(self, error: StatusError) -> tuple[Any, Add]:
-        """Return the counter of errors like this one, and what adds to it."""
+    def error(self, error: StatusError) -> ErrorSeries:
+        """Return the counter of errors like this one."""
         category, reason = error.category, self._labels.reason(error)
         # By identity: an enum's hash is a function in Python.
         key = id(error._code), id(category), reason, id(error.origin)
         found = self._errors.get(key)
         if found is None:
             words = category.word, category.fault.name.lower(), reason, error.origin.value
-            series = self._error(error._code, *words)
-            found = self._errors[key] = series, adding(series)
+            found = self._errors[key] = ErrorSeries(self._error(error._code, *words))
         return found
 
     def attempt(self, attempt: Attempt) -> None:

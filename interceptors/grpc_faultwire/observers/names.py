@@ -178,7 +178,7 @@ RETRY = EventName(
 )
 RETRY_STOPPED = EventName(
     "retry_stopped",
-    "A failed attempt will not be sent again.",
+    "A failed attempt will not be sent again. Not on spans if the caller is at fault and the error is not retryable.",
     (_ATTEMPT, _CODE, _CATEGORY, Field("decision", "string", "why: a value of grpc_faultwire.policies.Reason")),
 )
 ATTEMPT = EventName(

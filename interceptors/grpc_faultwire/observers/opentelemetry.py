@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TracerProvider
 
-from grpc_faultwire.category import Severity
+from grpc_faultwire.category import Category, Fault, Severity
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.observers import names
 from grpc_faultwire.observers.attributes import Beginning
@@ -218,7 +218,7 @@ class OpenTelemetryObserver:
         if call is None or call.span is None:
             return
         name, told = event.name, event.attributes
-        if name in _FIELDS:
+        if name in _FIELDS and not (told.get("decision") == "not_retryable" and told["category"] in _CALLERS_FAULTS):
             error = told.get("error")
             _add_event(call.span, name, {**told, **_of_error(error)} if isinstance(error, StatusError) else told)
             if name == names.CIRCUIT_REJECTED.name:
@@ -325,6 +325,9 @@ def _is_orphan(call: CallInfo, outcome: Outcome) -> bool:
 
 
 _SIMPLE: dict[str, Callable[[Any], Any]] = {"int": int, "double": float, "string": str, "boolean": bool}
+_CALLERS_FAULTS = frozenset(category.word for category in Category if category.fault is Fault.CLIENT)
+"""Nobody asks why these were not retried, and the span says what they are: an event would be its dearest part."""
+
 _NOT_ON_SPANS = (names.BUDGET.name, names.ITEM_ERROR.name)
 _FIELDS = {
     event.name: [(field.name, names.NAMESPACE + field.name, _SIMPLE[field.type]) for field in event.fields]

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 LabelStyle = Literal["go", "python"]
 """How grpc_type and grpc_code are spelled: "unary" and "NotFound", or "UNARY" and "NOT_FOUND" (py-grpc-prometheus)."""
 
+EXEMPLAR_SECONDS = 1.0
+"""How old a series' exemplar is at least when it is replaced: a scrape sees the last one."""
+
 MAX_CALLS = 2000
 """How many `CallInfo`s are remembered by identity; there is one for each method, unless an interceptor makes more."""
 
@@ -46,8 +49,8 @@ class PrometheusObserver:
         max_reasons: declared reasons that get labels of their own. 500.
         max_exception_types: types of exceptions that do. 64.
         max_breakers: breakers, and targets, that do. 100.
-        exemplars: whether errors and slow calls carry the ids of a sampled span: those counted by category all, other
-            series once a second. Only OpenMetrics shows them, and prometheus_client's multiprocess mode does not.
+        exemplars: whether errors and slow calls carry the ids of a sampled span: each series takes one a second at
+            most. Only OpenMetrics shows them, and prometheus_client's multiprocess mode does not.
         slow: seconds from which a call that succeeded is slow. 1.
 
     Raises:
@@ -170,16 +173,23 @@ class PrometheusObserver:
         return method.usual.get(None) or method.usually(None)
 
     def _unusually(self, method: MethodSeries, outcome: Outcome) -> None:
-        error, exemplar = outcome.error, self._exemplar()
-        answered = error is None and (outcome.recovered is None or method.side is Side.SERVER)
-        # A scrape sees the last one of a series, and each costs more than all counting.
-        if exemplar is None or not method.is_due(time.monotonic()):
+        errors = None if outcome.error is None else method.error(outcome.error)
+        answered = errors is None and (outcome.recovered is None or method.side is Side.SERVER)
+        # A scrape sees the last exemplar of a series, and each costs more than all counting.
+        before = time.monotonic() - EXEMPLAR_SECONDS
+        due = method.exemplar_at <= before or (errors is not None and errors.exemplar_at <= before)
+        exemplar = self._exemplar() if due else None
+        if exemplar is None or method.exemplar_at > before:
             method.ending(outcome.code, answered=answered)(outcome.seconds)
         else:
+            method.exemplar_at = before + EXEMPLAR_SECONDS
             method.ended(outcome, exemplar, answered=answered)
-        if error is not None:
-            errors, count = method.error(error)
-            count(1) if exemplar is None else errors.inc(1, exemplar)
+        if errors is not None:
+            if exemplar is None or errors.exemplar_at > before:
+                errors.add(1)
+            else:
+                errors.exemplar_at = before + EXEMPLAR_SECONDS
+                errors.series.inc(1, exemplar)
         if outcome.exception is not None or outcome.recovered is not None:
             self._behind(method, outcome)
         retries = 0
