@@ -6,7 +6,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from prometheus_client import CollectorRegistry
@@ -18,7 +18,7 @@ from grpc_faultwire.audience import Audience
 from grpc_faultwire.config import ClientPolicy
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.observers import PrometheusObserver
-from grpc_faultwire.plan import Plan
+from grpc_faultwire.plan import Begun, Plan
 from grpc_faultwire.policies import Breaker, Health, RetryBudget
 from grpc_faultwire.presets import Circumstances, classify
 from grpc_faultwire.records import Attempt, CallInfo, Kind, Outcome, Side
@@ -63,7 +63,10 @@ def policies() -> dict[str, Operation]:
 
 
 def flows() -> dict[str, Operation]:
-    """Return whole calls without a wire: what is decided, in either world, about a call that succeeds at once."""
+    """Return whole calls without a wire: what is decided, in either world, about a call that succeeds at once.
+
+    The first two are what most unary calls come to; the others have a flow, as streams and calls that fail.
+    """
     state = PolicyState()
 
     def plan(policy: ClientPolicy | None, owner: PolicyState | None = None) -> Plan:
@@ -81,6 +84,14 @@ def flows() -> dict[str, Operation]:
 
         return run
 
+    def begin(chosen: Plan) -> Operation:
+        def run() -> None:
+            attempt, tokens = cast("Begun", chosen.begin(None))
+            chosen.succeed(attempt, tokens)
+
+        succeed(chosen)()  # from the second call on, all policies are known
+        return run
+
     def refuse() -> None:
         with contextlib.suppress(StatusError):
             Flow(refused).send()
@@ -89,6 +100,8 @@ def flows() -> dict[str, Operation]:
     for breaker in state.snapshot(time.monotonic()):
         state.force_open(breaker.key, time.monotonic())
     return {
+        "plan: one call": begin(bare),
+        "plan: one call, all policies": begin(full),
         "flow: one call": succeed(bare),
         "flow: one call, all policies": succeed(full),
         "flow: open circuit": refuse,

@@ -37,8 +37,8 @@ def retries() -> dict[str, Operation]:
     ours = flows()
     return {
         "the function alone": nothing,
-        "ours: retry, budget, breaker and deadline": ours["flow: one call, all policies"],
-        "ours: the same call without policies": ours["flow: one call"],
+        "ours: retry, budget, breaker and deadline": ours["plan: one call, all policies"],
+        "ours: the same call without policies": ours["plan: one call"],
         "google-api-core Retry": client_stacks.api_core("sync", nothing),
         "tenacity": client_stacks.tenacity("sync", nothing),
         "stamina": client_stacks.stamina("sync", nothing),

@@ -89,7 +89,7 @@ class CallDecisions(Decisions):
         hedges = self._hedge is not None and not self._promised
         self.refresh, self._promised = None, False
         if self._breaker is not None:
-            permit = self._breaker.acquire(now, timeout=attempt.timeout, watched=self._method.watched)
+            permit = self._breaker.acquire(now, attempt.timeout, self._method.watched)
             if isinstance(permit, Refusal):
                 if self._hedge is not None:
                     self._note(names.HEDGE, attempt=attempt.number, result="circuit_open")

@@ -14,6 +14,7 @@ from grpc_faultwire.records import Attempt, CallInfo, Judgement, Kind
 from grpc_faultwire.redaction import encodable
 from grpc_faultwire.state import PolicyState
 
+_SUCCESS = Health.SUCCESS
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -105,7 +106,7 @@ class MethodPolicies:
             if breaker.forgotten or not breaker.passing:
                 return None
             breaker.used = True
-            permit = breaker.acquire(now, timeout=timeout, watched=self.watched)
+            permit = breaker.acquire(now, timeout, self.watched)
             if isinstance(permit, Refusal) or permit.shadowed:  # it has opened just now
                 return None
         limit = self.settings.attempt_timeout
@@ -113,12 +114,13 @@ class MethodPolicies:
             timeout = limit
         return Attempt(1, now, timeout, permit)
 
-    def succeeded(self, attempt: Attempt, now: float) -> None:
+    def succeeded(self, attempt: Attempt, now: float, judged: bool) -> None:  # noqa: FBT001  # as the protocol has it
         """Credit the breaker and the budget with an attempt that `first` returned."""
         permit = attempt.permit
         if permit is not None:
-            permit.record(Health.SUCCESS, now)
-            attempt.judged = self.judged(permit.breaker, Health.SUCCESS)
+            permit.record(_SUCCESS, now)
+            if judged:
+                attempt.judged = self.judged(permit.breaker, _SUCCESS)
         if self._budget is not None:
             self._budget.credit(OK)
 

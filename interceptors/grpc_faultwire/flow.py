@@ -16,7 +16,7 @@ from typing import Any, Literal
 from grpc_faultwire.audience import Tokens
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.local_errors import cancelled
-from grpc_faultwire.plan import UNANSWERED, Decisions, Plan
+from grpc_faultwire.plan import UNANSWERED, Begun, Decisions, Plan
 from grpc_faultwire.records import OK, Attempt, Event, How, Outcome
 
 ATTEMPTS_KEY = "faultwire-previous-attempts"
@@ -70,7 +70,7 @@ class Flow:
         "told",
     )
 
-    def __init__(self, plan: Plan, timeout: float | None = None, begun: tuple[Attempt, Tokens] | None = None) -> None:
+    def __init__(self, plan: Plan, timeout: float | None = None, begun: Begun | None = None) -> None:
         self.plan = plan
         self.started = plan.clock() if begun is None else begun[0].started
         timeout = plan.timeout if timeout is None else timeout

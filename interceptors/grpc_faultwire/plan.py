@@ -19,6 +19,10 @@ UNANSWERED = object()
 """What a fallback gives that has no answer."""
 
 
+Begun = tuple[Attempt, Tokens]
+"""A call that has begun without a flow: its first attempt, and what the observers know it by."""
+
+
 class Noting(Protocol):
     """What decisions need of a flow."""
 
@@ -110,8 +114,8 @@ class BriefPolicies(Policies, Protocol):
         """Return the first attempt of a call, admitted; None: something about the call is special, so ask `begin`."""
         ...
 
-    def succeeded(self, attempt: Attempt, now: float) -> None:
-        """Learn that the first attempt has ended with OK."""
+    def succeeded(self, attempt: Attempt, now: float, judged: bool) -> None:  # noqa: FBT001  # keywords take time
+        """Learn that the first attempt has ended with OK; ``judged``: somebody wants to know what a breaker says."""
 
     def following(self, flow: Noting) -> Decisions | None:
         """Return the decisions about a call whose first attempt has not."""
@@ -185,7 +189,7 @@ class Plan:
             and call.kind is Kind.UNARY
         )
 
-    def begin(self, timeout: float | None) -> tuple[Attempt, Tokens] | None:
+    def begin(self, timeout: float | None) -> Begun | None:
         """Begin a call that nobody but its caller can end, while nothing about it is special.
 
         It is as cheap as it may be: nothing is locked, and nothing is prepared for what policies decide after failures.
@@ -195,7 +199,7 @@ class Plan:
             timeout: seconds that the caller allows.
 
         Returns:
-            The first attempt and what the observers know the call by; None: nothing has begun, and it takes a flow.
+            None: nothing has begun, and it takes a flow.
         """
         if timeout is None:
             timeout = self.timeout
@@ -217,10 +221,10 @@ class Plan:
 
     def succeed(self, attempt: Attempt, tokens: Tokens) -> None:
         """End a call that `begin` began, with OK."""
+        audience = self.audience
         attempt.ended = now = self.clock()
         if self.policies is not None:
-            self.policies.succeeded(attempt, now)
-        audience = self.audience
+            self.policies.succeeded(attempt, now, audience.hears_ends)
         if audience.on_attempt_end:
             audience.tell(audience.on_attempt_end, tokens, attempt)
         if audience.hears_ends:

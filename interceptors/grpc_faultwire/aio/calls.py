@@ -307,7 +307,7 @@ async def _next(running: Running, ask: Callable[[Any], Awaitable[Any]]) -> Any:
         call = running.call
         if call is None:
             call = await running.next_call()
-        owner = running.own()
+        owner = OWNER.set(running._reference)  # own(), written out: every message comes here
         try:
             response = await ask(call)
         except (Exception, asyncio.CancelledError) as raised:

@@ -40,6 +40,9 @@ _NEUTRAL = Health.NEUTRAL
 _SHADOW = -1
 """The generation of a permit that only shadow mode gave: no breaker is ever in it."""
 
+_HEALTHY, _ENDED = 1, 2
+"""What has become of a permit's call: its first message has come; it has ended; or, added up, both."""
+
 _WIDEST = 20
 """Doublings of the number of probes at a time: a million is no limit any more."""
 
@@ -49,22 +52,29 @@ class Permit:
 
     Attributes:
         breaker: who gave it.
-        shadowed: whether only shadow mode let the call pass.
     """
 
-    __slots__ = ("_bucket", "_ended", "_healthy", "breaker", "generation", "shadowed", "started")
+    __slots__ = ("_bucket", "_phase", "breaker", "generation", "started")
 
     def __init__(self, breaker: Breaker, generation: int, started: float, bucket: Bucket | None) -> None:
         self.breaker = breaker
         self._bucket = bucket
-        self._ended = False
-        self._healthy = False
+        self._phase = 0
         self.generation = generation
-        self.shadowed = generation == _SHADOW
         self.started = started
 
     def __bool__(self) -> Literal[True]:
         return True
+
+    @property
+    def shadowed(self) -> bool:
+        """Whether only shadow mode let the call pass."""
+        return self.generation == _SHADOW
+
+    @property
+    def ended(self) -> bool:
+        """Whether its call's outcome was recorded, or it was released."""
+        return self._phase >= _ENDED
 
     def record(self, health: Health, now: float) -> None:
         """Say how the call ended: ``verdict.health``, at ``now`` on the monotonic clock."""
@@ -72,16 +82,12 @@ class Permit:
         lock = breaker._lock
         lock.acquire()  # as in Breaker.acquire()
         try:
-            if self._ended:
+            if self._phase >= _ENDED:
                 return
-            self._ended = True
+            self._phase += _ENDED
             window = breaker._window
             if (
-                health is _SUCCESS
-                and breaker._plain
-                and now < window.edge
-                and self.generation == breaker._generation
-                and not self._healthy
+                self.generation == breaker._plain and health is _SUCCESS and self._phase == _ENDED and now < window.edge
             ):  # the usual case, written out for its speed; _settle() would do the same
                 bucket = self._bucket
                 if bucket is not None:
@@ -109,9 +115,9 @@ class Permit:
         """
         breaker = self.breaker
         with breaker._lock:
-            if self._ended or self._healthy:
+            if self._phase:
                 return
-            self._healthy = True
+            self._phase = _HEALTHY
             breaker._settle(self, _SUCCESS, now)
         breaker._notices.deliver()
 
@@ -170,7 +176,12 @@ class Breaker:
         """Where it stands. An open period that is over ends when the next call asks."""
         return self._state
 
-    def acquire(self, now: float, *, timeout: float | None = None, watched: bool = True) -> Permit | Refusal:
+    def acquire(
+        self,
+        now: float,
+        timeout: float | None = None,
+        watched: bool = True,  # noqa: FBT001, FBT002  # keywords take time
+    ) -> Permit | Refusal:
         """Ask for leave to make a call.
 
         Args:
@@ -265,7 +276,7 @@ class Breaker:
             self._neutral += 1
             self._neutral_probes += not self.passing
             self._probes.pop(permit, None)
-        elif permit._healthy and permit._ended and health is _SUCCESS:
+        elif permit._phase == _HEALTHY + _ENDED and health is _SUCCESS:
             pass  # it was counted when its first message came
         elif self.passing:
             if now >= window.edge:
@@ -359,7 +370,8 @@ class Breaker:
         self._generation += 1
         self._state = state
         self.passing = state in {_CLOSED, _FORCED_CLOSED}
-        self._plain = self.passing and self.policy.slow_call_duration is None
+        # The generation, if a success needs no more than to be counted.
+        self._plain = self._generation if self.passing and self.policy.slow_call_duration is None else None
         if self.passing:
             self._failed_probes = 0
         self._window = Window(self.policy)

@@ -8,11 +8,10 @@ from typing import Any
 
 import grpc
 
-from grpc_faultwire.audience import Tokens
 from grpc_faultwire.errors import StatusError
 from grpc_faultwire.flow import Flow
 from grpc_faultwire.local_errors import failed
-from grpc_faultwire.plan import UNANSWERED, Plan
+from grpc_faultwire.plan import UNANSWERED, Begun, Plan
 from grpc_faultwire.records import Attempt
 from grpc_faultwire.status import from_rpc_error
 from grpc_faultwire.sync.backoffs import Backoffs, closed_channel
@@ -156,7 +155,7 @@ class Method:
         options: Options,
         *,
         with_call: bool,
-        begun: tuple[Attempt, Tokens] | None,
+        begun: Begun | None,
         raised: Any,
     ) -> tuple[Any, StatusError | None]:
         flow: Any = Flow(self._plan, timeout, begun)  # a Flow, until it is let go below

@@ -32,11 +32,12 @@ class Reading(Running):
 
     def next(self) -> Any:
         """Return the next response, or ENDED."""
+        audience = self.flow.plan.audience
         while (entered := self._only or self._enter()) is not None:
             attempt, inner = entered
             only = entered is self._only
             try:
-                response = self._read(inner)
+                response = self._read(inner) if audience.activates else next(inner)
             except StopIteration:
                 self._leave(attempt, inner, only=only)
                 self._settle(attempt, None)
@@ -49,15 +50,13 @@ class Reading(Running):
                 raise
             else:
                 if only or self._delivered(attempt, inner, response):
-                    if self.flow.plan.audience.counts_messages:
-                        self.flow.message("received")
+                    if audience.counts_messages:
+                        audience.message(self.flow.tokens, "received")
                     return response
             self._await_change(attempt)
         return next(self._answers, ENDED)
 
     def _read(self, inner: Any) -> Any:
-        if not self.flow.plan.audience.activates:
-            return next(inner)
         with self.flow.activate():
             return next(inner)
 

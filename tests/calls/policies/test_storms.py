@@ -151,7 +151,7 @@ def storm(caller: Caller, caplog: pytest.LogCaptureFixture, count: int, seed: in
     assert len(outcomes) == count
     attempts = [attempt for outcome in outcomes for attempt in outcome.attempts]
     assert all(attempt.ended is not None for attempt in attempts)
-    assert all(attempt.permit is None or attempt.permit._ended for attempt in attempts)
+    assert all(attempt.permit is None or attempt.permit.ended for attempt in attempts)
     assert state.budgets()["storm"] == pytest.approx(INITIAL - RETRY_COST * sum(map(resent, outcomes)), abs=1)
     hows = Counter(outcome.how for outcome in outcomes)
     del outcomes, attempts
