@@ -23,7 +23,7 @@ Samples = dict[str, list[float]]
 NUMBERS = {"OK": 150, "rich error": 60, "unmapped exception": 60, "retried": 60, "open circuit": 400}
 STREAM_NUMBERS = {"stream": 6, "bidi": 20}
 """Calls in a round."""
-MORE_ROUNDS = {"OK": 4, "rich error": 2, "stream": 2}
+MORE_ROUNDS = {"OK": 4, "rich error": 2, "stream": 4}
 """How many times as many rounds a case gets: where little is promised, little noise is borne."""
 
 PATHS = {"OK": OK, "rich error": RAISE, "unmapped exception": CRASH}
