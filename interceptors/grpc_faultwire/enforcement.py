@@ -63,10 +63,11 @@ class MethodPolicies:
         self.wait_for_ready = settings.wait_for_ready
         self.timeout = settings.timeout
         self.watched = not call.kind.response_streaming
-        self._is_brief = False
         self._budget: Budget | None = None
         self._breaker: Breaker | None = None
         self._key = by_service(call) if settings.breaker_key is by_service else None
+        asks = self._key is None and settings.breaker is not None
+        self._is_special = asks or self.hedge is not None or self.learn is not None
         self._judged: tuple[Breaker | None, dict[int, Judgement]] = None, {}
         self._refusing: tuple[Breaker | None, BreakerState | None, tuple[str, str]] = None, None, ("", "")
         self.latencies: Latencies | None = (
@@ -83,27 +84,24 @@ class MethodPolicies:
         return self._decisions(flow, NOTHING_SAID)
 
     def _decisions(self, flow: Noting, options: CallOptions) -> CallDecisions:
-        if self._budget is None and self.settings.budget is not None:
-            self._budget = self.state.budget(self.call.target, self.settings.budget)
         breaker = self._breaker
         if breaker is None or breaker.forgotten:
             breaker = self._find_breaker()
         else:
             breaker.used = True
-        if not self._is_brief:  # from the second call on, when budget and breaker are known
-            known = self.settings.breaker is None or self._breaker is not None
-            self._is_brief = known and self.hedge is None and self.learn is None
         idempotent = self.idempotent if options.idempotent is None else options.idempotent
-        return CallDecisions(self, flow, self._budget, breaker, idempotent)
+        return CallDecisions(self, flow, self._find_budget(), breaker, idempotent)
 
     def first(self, now: float, timeout: float | None) -> Attempt | None:
         """Return the first attempt of a call that nothing is special about, admitted; None: ask `begin`."""
-        if not self._is_brief or CALL_OPTIONS.get() is not NOTHING_SAID:
+        if self._is_special or CALL_OPTIONS.get() is not NOTHING_SAID:
             return None
         breaker = self._breaker
+        if breaker is None or breaker.forgotten:
+            breaker = self._find_breaker()
         permit: Permit | Refusal | None = None
         if breaker is not None:
-            if breaker.forgotten or not breaker.passing:
+            if not breaker.passing:
                 return None
             breaker.used = True
             permit = breaker.acquire(now, timeout, self.watched)
@@ -121,8 +119,14 @@ class MethodPolicies:
             permit.record(_SUCCESS, now)
             if judged:
                 attempt.judged = self.judged(permit.breaker, _SUCCESS)
-        if self._budget is not None:
-            self._budget.credit(OK)
+        budget = self._budget or self._find_budget()
+        if budget is not None:
+            budget.credit(OK)
+
+    def _find_budget(self) -> Budget | None:
+        if self._budget is None and self.settings.budget is not None:
+            self._budget = self.state.budget(self.call.target, self.settings.budget)
+        return self._budget
 
     def _find_breaker(self) -> Breaker | None:
         """Return the breaker of this call's key, and keep it if all calls of the method have that."""

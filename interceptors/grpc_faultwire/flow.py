@@ -106,8 +106,8 @@ class Flow:
             self._ended, self.how, self.told = attempt.ended, "done", True
             return
         self._open.append(attempt)
-        if self.plan.policies is not None:
-            self._decisions = self.plan.policies.following(self)
+        if self.plan.brief is not None:
+            self._decisions = self.plan.brief.following(self)
 
     def send(self) -> Attempt | None:
         """Begin an attempt, which the adapter then puts on the wire.

@@ -6,7 +6,7 @@ The protocols stand here, below the flow that asks and the policies that answer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from grpc_faultwire.audience import Audience, Tokens
 from grpc_faultwire.errors import StatusError
@@ -141,6 +141,7 @@ class Plan:
         random: returns numbers in [0, 1), for jitter.
 
     Attributes:
+        brief: the policies, if they are `BriefPolicies`.
         timeout: seconds for a call whose caller gives none, as the policies say.
         hedges: whether further attempts may be sent beside those in flight.
         learn: what is told of every good answer: request, response, clock reading. None: nothing is.
@@ -151,6 +152,7 @@ class Plan:
 
     __slots__ = (
         "audience",
+        "brief",
         "call",
         "clock",
         "hedges",
@@ -169,13 +171,14 @@ class Plan:
         *,
         clock: Callable[[], float],
         audience: Audience,
-        policies: Any = None,
+        policies: Policies | None = None,
         random: Callable[[], float] | None = None,
     ) -> None:
         self.call = call
         self.clock = clock
         self.audience = audience
-        self.policies: Any = policies
+        self.policies = policies
+        self.brief = cast("BriefPolicies | None", policies if hasattr(policies, "first") else None)
         self.random = random
         self.timeout: float | None = getattr(policies, "timeout", None)
         self.hedges: bool = getattr(policies, "hedge", None) is not None
@@ -183,7 +186,7 @@ class Plan:
         self.replay_bytes: int = getattr(policies, "replay_bytes", REPLAY_BYTES)
         self.wait_for_ready: bool | None = getattr(policies, "wait_for_ready", None)
         self.simple = (
-            (policies is None or hasattr(policies, "first"))
+            policies is self.brief
             and not (self.hedges or self.learn or audience.activates or audience.injects)
             and self.wait_for_ready is None
             and call.kind is Kind.UNARY
@@ -206,13 +209,9 @@ class Plan:
         elif not isinstance(timeout, float | int):
             return None
         now = self.clock()
-        if self.policies is None:
-            attempt = Attempt(1, now, timeout)
-        else:
-            admitted = self.policies.first(now, timeout)
-            if admitted is None:
-                return None
-            attempt = admitted
+        attempt = Attempt(1, now, timeout) if self.brief is None else self.brief.first(now, timeout)
+        if attempt is None:
+            return None
         audience = self.audience
         tokens = audience.start(self.call)
         if audience.on_attempt_start:
@@ -223,8 +222,8 @@ class Plan:
         """End a call that `begin` began, with OK."""
         audience = self.audience
         attempt.ended = now = self.clock()
-        if self.policies is not None:
-            self.policies.succeeded(attempt, now, audience.hears_ends)
+        if self.brief is not None:
+            self.brief.succeeded(attempt, now, audience.hears_ends)
         if audience.on_attempt_end:
             audience.tell(audience.on_attempt_end, tokens, attempt)
         if audience.hears_ends:

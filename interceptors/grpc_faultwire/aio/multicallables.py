@@ -59,6 +59,11 @@ class UnaryUnaryMultiCallable(MultiCallable, _UnaryUnary):
         compression: grpc.Compression | None = None,
     ) -> UnaryUnaryCall:
         """Start a call; arguments as grpc's, ``timeout`` in seconds for all attempts together."""
+        method = self._method
+        if credentials is None and wait_for_ready is None and compression is None and method.wait_for_ready is None:
+            running = Running(method, self._inner, timeout)
+            running.start(request, metadata)
+            return UnaryUnaryCall(running)
         options = {"credentials": credentials, "wait_for_ready": wait_for_ready, "compression": compression}
         return UnaryUnaryCall(self._begin(request, timeout, metadata, options))
 

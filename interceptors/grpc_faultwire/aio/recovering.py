@@ -27,7 +27,8 @@ class Recovering(Waiting):
     __slots__ = ("_backoffs", "_context", "_following", "_last", "_request", "_timer")
 
     _backoffs: Backoffs
-    _context: contextvars.Context
+    _context: contextvars.Context | None
+    """The caller's, for what is done later; None of a call that is one attempt."""
     _request: Any
     _following: Any
     _last: Any

@@ -91,7 +91,7 @@ class Running(Recovering):
         self._deserialized = False
         self._reference: weakref.ref[Running] = weakref.ref(self)
         self._backoffs = method.backoffs
-        self._context = contextvars.copy_context()
+        self._context = contextvars.copy_context() if method.retries else None
         self._request = self._following = self._timer = None
         self._last = UNANSWERED
         self._waiters = self._callbacks = self._face = self._handle = None
@@ -263,7 +263,9 @@ class Running(Recovering):
         if self.ended or call is not self.call:
             return
         try:
-            error = None if at_once(call.code()) is grpc.StatusCode.OK else at_once(failure(call))
+            # What grpc.aio asks itself before it deserializes the response; getters are coroutines, which cost more.
+            ok = call._cython_call.is_ok() if type(call) in OWN else at_once(call.code()) is grpc.StatusCode.OK
+            error = None if ok else at_once(failure(call))
         except Exception:  # noqa: BLE001  # an interceptor's call that has to wait, or raises: failure() knows what to do
             self._timer = self.loop.create_task(self._judge_later(call))
             return
