@@ -96,6 +96,8 @@ class MethodPolicies:
         """Return the first attempt of a call that nothing is special about, admitted; None: ask `begin`."""
         if self._is_special or CALL_OPTIONS.get() is not NOTHING_SAID:
             return None
+        if self._budget is None:
+            self._find_budget()
         breaker = self._breaker
         if breaker is None or breaker.forgotten:
             breaker = self._find_breaker()
@@ -119,9 +121,8 @@ class MethodPolicies:
             permit.record(_SUCCESS, now)
             if judged:
                 attempt.judged = self.judged(permit.breaker, _SUCCESS)
-        budget = self._budget or self._find_budget()
-        if budget is not None:
-            budget.credit(OK)
+        if self._budget is not None:
+            self._budget.credit(OK)
 
     def _find_budget(self) -> Budget | None:
         if self._budget is None and self.settings.budget is not None:

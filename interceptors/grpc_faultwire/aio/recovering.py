@@ -65,7 +65,7 @@ class Recovering(Waiting):
         function()
 
     def _consult(self, ask: Callable[[], Any], then: Then) -> None:
-        task = consult(ask, then, loop=self.loop, context=self._context)
+        task = consult(ask, then, loop=self.loop, context=self._context or contextvars.copy_context())
         if task is not None:
             self._backoffs.add(self)
             self._timer = task

@@ -52,7 +52,7 @@ class Requests:
         limit: bytes to keep; with more, the call is not retried.
     """
 
-    def __init__(self, running: Running, source: Any, context: contextvars.Context, limit: int) -> None:
+    def __init__(self, running: Running, source: Any, context: contextvars.Context | None, limit: int) -> None:
         self.from_iterator = source is not None
         self.half_closed = False
         self._running = running
