@@ -73,7 +73,7 @@ class Served:
         serializer: of its responses.
     """
 
-    __slots__ = ("activates", "counts", "info", "serializer", "settings", "streamed")
+    __slots__ = ("activates", "counts", "info", "message", "serializer", "settings", "streamed")
 
     def __init__(self, info: CallInfo, settings: Settings, serializer: Any) -> None:
         self.info = info
@@ -82,6 +82,7 @@ class Served:
         self.streamed = info.kind.request_streaming
         self.activates = settings.audience.activates
         self.counts = settings.audience.counts_messages
+        self.message = settings.audience.message
 
 
 class ServerCall:

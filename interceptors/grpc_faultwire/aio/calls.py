@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -190,7 +190,7 @@ class _StreamResponse(Call):
             StatusError: the RPC has failed.
             grpc.aio.UsageError: the responses are iterated already.
         """
-        return await _next(self._running, _read)
+        return await _next(self._running, None)
 
 
 class _StreamRequest(Call):
@@ -269,14 +269,8 @@ class Responses(AsyncGenerator[Any, None]):
     def __aiter__(self) -> Responses:
         return self
 
-    async def __anext__(self) -> Any:
-        if self._exhausted:
-            raise StopAsyncIteration
-        try:
-            return await _next(self._running, self._advance)
-        except (grpc.aio.AioRpcError, StopAsyncIteration):
-            self._exhausted = True
-            raise
+    def __anext__(self) -> Coroutine[Any, Any, Any]:
+        return _next(self._running, self)
 
     async def asend(self, value: None) -> Any:  # noqa: ARG002  # a generator's signature
         """Return the next response."""
@@ -291,32 +285,33 @@ class Responses(AsyncGenerator[Any, None]):
     def _begin(self, call: Any) -> None:
         self._call, self._source = call, call.__aiter__()
 
-    def _advance(self, call: Any) -> Awaitable[Any]:
-        if call is not self._call:
-            self._begin(call)
-        return self._source.__anext__()  # type: ignore[no-any-return]  # grpc.aio's iterator
 
-
-def _read(call: Any) -> Awaitable[Any]:
-    return call.read()  # type: ignore[no-any-return]  # grpc.aio's call object
-
-
-async def _next(running: Running, ask: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Return the next response of whichever attempt is in flight."""
-    while True:
-        call = running.call
-        if call is None:
-            call = await running.next_call()
-        owner = OWNER.set(running._reference)  # own(), written out: every message comes here
-        try:
-            response = await ask(call)
-        except (Exception, asyncio.CancelledError) as raised:
-            if await running.after(call, raised):
-                raise
-            continue
-        finally:
-            OWNER.reset(owner)
-        if running.error is not None:
-            running.raise_end(None)
-        if running.received(call, response):
-            return response
+async def _next(running: Running, iterator: Responses | None) -> Any:  # noqa: C901  # in parts, each message would cost more
+    """Return the next response of whichever attempt is in flight, as ``iterator`` or else ``read()`` gives it."""
+    if iterator is not None and iterator._exhausted:
+        raise StopAsyncIteration
+    try:
+        while True:
+            call = running.call or await running.next_call()
+            owner = OWNER.set(running._reference)  # own(), written out: every message comes here
+            try:
+                if iterator is None:
+                    response = await call.read()
+                else:
+                    if call is not iterator._call:
+                        iterator._begin(call)
+                    response = await iterator._source.__anext__()
+            except (Exception, asyncio.CancelledError) as raised:
+                if await running.after(call, raised):
+                    raise
+                continue
+            finally:
+                OWNER.reset(owner)
+            if running.error is not None:
+                running.raise_end(None)
+            if running.received(call, response):
+                return response
+    except (grpc.aio.AioRpcError, StopAsyncIteration):
+        if iterator is not None:
+            iterator._exhausted = True
+        raise

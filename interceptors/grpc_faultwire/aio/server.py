@@ -184,7 +184,7 @@ async def _take(call: ServerCall, responses: _Responses) -> tuple[Any, Exit]:
         if response is not _END and call.aborted is None:
             check(response, served.serializer)
             if served.counts:
-                call.message("sent")
+                served.message(call.tokens, "sent")
             return response, None
         leaving = call.returned(cancelled=_cancelled())
     except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
@@ -313,6 +313,7 @@ class Requests(AsyncIterator[Any]):
             # must not take half a stream for the whole.
             await asyncio.sleep(0)
             raise
-        if self._call.served.counts:
-            self._call.message("received")
+        call = self._call
+        if call.served.counts:
+            call.served.message(call.tokens, "received")
         return request

@@ -163,7 +163,7 @@ def _take(call: ServerCall, responses: _Responses) -> tuple[Any, Exit]:
         if response is not _END and call.aborted is None:
             check(response, served.serializer)
             if served.counts:
-                call.message("sent")
+                served.message(call.tokens, "sent")
             return response, None
         leaving = call.returned()
     except BaseException as exception:  # noqa: BLE001  # every exit must end the RPC
@@ -256,8 +256,9 @@ class Requests(Iterator[Any]):
 
     def __next__(self) -> Any:
         request = checked(next(self._requests))
-        if self._call.served.counts:
-            self._call.message("received")
+        call = self._call
+        if call.served.counts:
+            call.served.message(call.tokens, "received")
         return request
 
     def next(self) -> Any:
